@@ -1,0 +1,118 @@
+package amqpx
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// dialTimeout bounds everything from the name look-up to connection.open-ok.
+const dialTimeout = 5 * time.Second
+
+// ErrURL is returned, wrapped, for a broker address that is not an AMQP URI.
+// See https://www.rabbitmq.com/docs/uri-spec.
+var ErrURL = errors.New("not an AMQP URL")
+
+// A DialError says that no AMQP connection could be opened.
+type DialError struct {
+	Addr  string // the broker as the user may see it: no user name, no password
+	Cause error
+}
+
+func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Addr, e.Cause) }
+func (e *DialError) Unwrap() error { return e.Cause }
+
+// Redact returns rawURL without its user name, password and parameters, so
+// that it may be printed. A text that is not an AMQP URL gives an [ErrURL], and
+// that error repeats nothing of the text either.
+func Redact(rawURL string) (string, error) {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil || strings.ContainsAny(rawURL, " \t\r\n"):
+		return "", fmt.Errorf("%w: it cannot be parsed", ErrURL)
+	case u.Scheme != "amqp" && u.Scheme != "amqps":
+		return "", fmt.Errorf("%w: it does not start with amqp:// or amqps://", ErrURL)
+	case u.Opaque != "" || u.Fragment != "" || u.User == nil && strings.Contains(rawURL, "@"):
+		// An unescaped "/", "?" or "#" in the password ends the host early: half
+		// of the password would then be taken for the port and be printed.
+		return "", fmt.Errorf("%w: a special character in the user name or the password is not percent-encoded", ErrURL)
+	}
+	if _, err := amqp.ParseURI(rawURL); err != nil {
+		return "", fmt.Errorf("%w: the port, or a parameter after the question mark, has no valid value", ErrURL)
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath(), nil
+}
+
+// errNoAnswer is why a dial ends at its own deadline.
+var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
+
+// dial opens an AMQP connection within five seconds, and gives up as soon as
+// ctx ends. The socket lets the caller cut the connection when the broker no
+// longer answers.
+func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error) {
+	addr, err := Redact(rawURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
+	defer cancel()
+
+	// The console lists connections under this name.
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(fmt.Sprintf("%s (%d)", programName(), os.Getpid()))
+
+	var sock *socket
+	keep := func() bool { return true }
+	conn, err := amqp.DialConfig(rawURL, amqp.Config{
+		Properties: properties,
+		Dial: func(network, address string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			sock = &socket{c}
+			keep = context.AfterFunc(ctx, sock.cut)
+			return sock, nil
+		},
+	})
+	if kept := keep(); err == nil && kept {
+		return conn, sock, nil
+	}
+	if sock != nil {
+		sock.cut()
+	}
+	// After a time-out the library reports the read that failed, or takes the
+	// silence for a refused password. What happened is that ctx ended.
+	return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
+}
+
+// programName names the connection and the consumers of this process.
+func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
+
+// socket is a network connection that closes itself when reading fails.
+//
+// When heartbeats stop coming, amqp091-go fails the read and then wants to
+// shut the channels down. A publisher that is blocked in a write to the dead
+// connection holds its channel's lock, so that both would wait for ever; the
+// closed socket fails the write and lets both go on.
+type socket struct{ net.Conn }
+
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err != nil {
+		s.cut()
+	}
+	return n, err
+}
+
+// cut closes the socket without a word to the broker.
+func (s *socket) cut() { s.Conn.Close() }

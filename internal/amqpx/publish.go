@@ -1,0 +1,118 @@
+package amqpx
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var (
+	// ErrUnroutable says that the broker has the exchange but no queue took the
+	// message from it: the message is gone.
+	ErrUnroutable = errors.New("no queue took the message")
+
+	// ErrNacked says that the broker could not take the message, for instance
+	// because the queue is full.
+	ErrNacked = errors.New("the broker refused the message")
+
+	// ErrUnconfirmed says that the wait for the confirm was cut short. The broker
+	// may have the message or not; to publish it again may double it.
+	ErrUnconfirmed = errors.New("no confirm from the broker: whether it has the message is unknown")
+)
+
+// publishTimeout bounds all the attempts to publish a message. It is longer than
+// a broker takes to restart.
+const publishTimeout = 30 * time.Second
+
+var errPublishTimeout = fmt.Errorf("gave up after %v", publishTimeout)
+
+// WithPublishTimeout gives a publisher 30 seconds for its work, reconnections
+// included.
+func WithPublishTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, publishTimeout, errPublishTimeout)
+}
+
+// PublishConfirmed publishes one message and waits until the broker has taken
+// responsibility for it, which for a persistent message in a durable queue means
+// that it is on disk. The message is mandatory: one that reaches no queue is
+// reported and not silently dropped.
+//
+// The error wraps [ErrUnroutable], [ErrNacked], or [ErrUnconfirmed] if the session
+// or ctx ended first. The session is lost when ctx ends first, as a confirm that
+// comes late must not be taken for another message's. Return the error to [Run],
+// and a message without a confirm is published again in the next session.
+//
+// See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
+func (s *Session) PublishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
+	if err := s.publishConfirmed(ctx, exchange, routingKey, msg); err != nil {
+		if exchange == "" {
+			return fmt.Errorf("publish to queue %q: %w", routingKey, err)
+		}
+		return fmt.Errorf("publish to exchange %q: %w", exchange, err)
+	}
+	return nil
+}
+
+func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
+	// A broker that blocks publishers leaves a large message stuck in the socket.
+	defer context.AfterFunc(ctx, s.socket.cut)()
+
+	if s.returns == nil {
+		s.writing.Lock()
+		err := s.Confirm(false)
+		s.writing.Unlock()
+		if err != nil {
+			return err
+		}
+		s.returns = s.NotifyReturn(make(chan amqp.Return, 1))
+	}
+	s.writing.Lock()
+	confirm, err := s.PublishWithDeferredConfirm(exchange, routingKey, true, false, msg)
+	s.writing.Unlock()
+	if err != nil && !s.IsClosed() {
+		return err
+	}
+	if err == nil && confirm.Wait() {
+		// The broker returns a message before it confirms it.
+		select {
+		case r := <-s.returns:
+			return fmt.Errorf("%w (%d %s)", ErrUnroutable, r.ReplyCode, r.ReplyText)
+		default:
+			return nil
+		}
+	}
+	if s.IsClosed() { // which resolves every confirm, as negative
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), s.lost()))
+	}
+	return ErrNacked
+}
+
+// PublishUnconfirmed publishes one message without waiting for anything. Where a
+// lost message is noticed in another way, as by the caller of a remote procedure
+// who gets no answer, this is enough.
+//
+// It differs from the channel's own PublishWithContext in what ctx does. The
+// message is published even if ctx has ended; but a write that is stuck, because
+// the broker blocks publishers, is then given up within a second, and the
+// session with it.
+func (s *Session) PublishUnconfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
+	written := make(chan struct{})
+	defer close(written)
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-written:
+		case <-time.After(closeTimeout):
+			s.socket.cut()
+		}
+	})()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.PublishWithContext(context.WithoutCancel(ctx), exchange, routingKey, false, false, msg); err != nil {
+		return fmt.Errorf("publish to queue %q: %w", routingKey, err)
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package amqpx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	// The pause before connecting again doubles from minPause to maxPause. It
+	// stays below two seconds so that a consumer is back at work within two
+	// seconds of its broker.
+	minPause = 100 * time.Millisecond
+	maxPause = 1500 * time.Millisecond
+
+	// closeTimeout bounds the wait for the broker's part in a clean end. A broker
+	// with a resource alarm does not read what its publishers say, not even
+	// connection.close, until the alarm clears.
+	closeTimeout = time.Second
+
+	// A queue may hold more than the memory does. Until the program calls Qos,
+	// the broker sends at most so many deliveries ahead of the acknowledgements.
+	defaultPrefetch = 100
+)
+
+// A Session is one connection with one channel on it, and ends with either of
+// them. It is the channel, with the lessons' helpers beside the channel's own
+// methods; like a channel it belongs to one goroutine at a time.
+type Session struct {
+	*amqp.Channel
+
+	conn     *amqp.Connection
+	socket   *socket
+	watch    sync.WaitGroup
+	closed   func() *amqp.Error // waits until the channel is closed and says why
+	cutShort error              // why deliveries ended that nobody had stopped
+	returns  chan amqp.Return   // nil until the channel is in confirm mode
+	stops    []func()           // each ends a consumer of this session
+
+	// A message goes out in several frames, and no other method may come between
+	// them. amqp091-go keeps its publishes and acknowledgements apart, but not
+	// the rest; the consumers' Cancel comes from another goroutine.
+	writing sync.Mutex
+}
+
+// Run connects to the broker at url and calls fn with the session. When the
+// session is lost, Run says so on the standard logger, connects again after a
+// pause that grows from 0.1 to 1.5 seconds, and calls fn anew: until fn is done
+// or ctx ends.
+//
+// fn is done when it returns while its session lives. A fn that consumes
+// returns nil when its deliveries end, and Run knows whether that was because
+// ctx ended or because the session was lost.
+//
+// Run returns what fn returned, or
+//   - a [*DialError] or [ErrURL] if the first connection fails;
+//   - nil if ctx is cancelled while it waits for a connection and no call of fn
+//     has failed, else what was left undone, with the error of ctx;
+//   - a refusal that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
+//     PRECONDITION_FAILED or a wrong password, as an [*amqp.Error].
+//
+// See https://www.rabbitmq.com/docs/connections.
+func Run(ctx context.Context, url string, fn func(*Session) error) error {
+	var (
+		undone  error          // what the last call of fn could not do
+		lost    error          // why there is no session, nil before the first one
+		told    string         // the last of these reasons that the user has read
+		refused int            // log-ins refused in a row
+		pause   = minPause / 2 // the last pause
+	)
+	for {
+		s, err := open(ctx, url)
+		switch {
+		case err == nil:
+			if lost != nil {
+				log.Print("connected again")
+			}
+			opened := time.Now()
+			undone, lost = s.run(fn)
+			if lost == nil || incurable(undone) {
+				return undone
+			}
+			if refused := new(amqp.Error); errors.As(lost, &refused) && refused.Code == amqp.AccessRefused {
+				return lost
+			}
+			if refused = 0; time.Since(opened) > maxPause {
+				pause, told = minPause/2, ""
+			}
+		case lost == nil:
+			return err
+		case errors.Is(err, amqp.ErrCredentials) && refused < 2:
+			// amqp091-go takes every connection that breaks during the log-in for a
+			// wrong password. Only a broker that goes on refusing means it.
+			refused++
+		case errors.Is(err, amqp.ErrCredentials) || incurable(err):
+			return err
+		default:
+			lost, refused = err, 0
+		}
+
+		if text := reason(lost); text != told && ctx.Err() == nil {
+			log.Printf("%s; connecting again", text)
+			told = text
+		}
+		pause = min(2*pause, maxPause)
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)): // not all clients at once
+		case <-ctx.Done():
+			switch {
+			case undone != nil:
+				return undone
+			case errors.Is(ctx.Err(), context.Canceled):
+				return nil
+			}
+			return fmt.Errorf("%w: %w", context.Cause(ctx), lost)
+		}
+	}
+}
+
+// incurable reports whether the broker has refused something that it will
+// refuse again, however often it is asked.
+func incurable(err error) bool {
+	var e *amqp.Error
+	if !errors.As(err, &e) || !e.Server {
+		return false
+	}
+	switch e.Code {
+	case amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotAllowed, amqp.NotImplemented:
+		return true
+	}
+	return false
+}
+
+// reason says why there is no session, in the broker's words if it gave any.
+func reason(lost error) string {
+	var e *amqp.Error
+	if errors.As(lost, &e) {
+		return "connection lost: " + e.Reason
+	}
+	return lost.Error()
+}
+
+// open makes a session.
+func open(ctx context.Context, url string) (*Session, error) {
+	conn, socket, err := dial(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, socket.cut)() // what follows waits for the broker
+
+	s := &Session{conn: conn, socket: socket}
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	s.watch.Go(func() {
+		for b := range blocked { // is closed with the connection
+			if b.Active {
+				log.Printf("the broker is blocking publishers: %s", b.Reason)
+			} else {
+				log.Print("the broker takes messages again")
+			}
+		}
+	})
+	if s.Channel, err = conn.Channel(); err == nil {
+		err = s.Qos(defaultPrefetch, 0, false)
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	closed := s.NotifyClose(make(chan *amqp.Error, 1))
+	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
+	return s, nil
+}
+
+// run calls fn and closes the session. It returns what fn returned, and why the
+// session was lost: nil if it was there to the end, or is no longer needed.
+func (s *Session) run(fn func(*Session) error) (err, lost error) {
+	defer s.close()
+	err = fn(s)
+	if err != nil || s.cutShort != nil {
+		lost = s.lost()
+	}
+	return err, lost
+}
+
+// lost says why the session is no longer of use, nil if it is.
+func (s *Session) lost() error {
+	if !s.IsClosed() {
+		return s.cutShort
+	}
+	if e := s.closed(); e != nil {
+		return e
+	}
+	return amqp.ErrClosed
+}
+
+// close ends the consumers and the connection, within a second if the broker
+// does not answer.
+func (s *Session) close() {
+	defer time.AfterFunc(closeTimeout, s.socket.cut).Stop()
+	for _, stop := range s.stops {
+		stop()
+	}
+	s.conn.Close() // fails if the connection is lost, which closes it as well
+	s.watch.Wait()
+}

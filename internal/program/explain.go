@@ -1,0 +1,99 @@
+package program
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"syscall"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+)
+
+// explain is err in one line: what happened, and what to do next where that is
+// known.
+func explain(err error) string {
+	text := err.Error()
+	var refusal *amqp.Error
+	if errors.As(err, &refusal) {
+		text = strings.Replace(text, refusal.Error(), refusal.Reason, 1) // the broker's own words
+	}
+	if next := advice(err); next != "" {
+		text += ". " + next
+	}
+	return Printable([]byte(text))
+}
+
+func advice(err error) string {
+	var (
+		refusal   *amqp.Error
+		dial      *amqpx.DialError
+		dns       *net.DNSError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ""
+	case errors.Is(err, amqpx.ErrURL):
+		return "Set AMQP_URL, or -url, to something like amqp://user:password@localhost:5672/, special characters percent-encoded"
+	case errors.Is(err, amqp.ErrCredentials):
+		return "Check the user name and the password in AMQP_URL or -url (guest may only connect from the broker's own machine)"
+	case errors.Is(err, amqp.ErrVhost):
+		return "Check the virtual host in AMQP_URL or -url"
+	case errors.As(err, &refusal):
+		return adviceOn(refusal)
+	case errors.As(err, &authority):
+		return "If the broker's certificate comes from a CA of your own, name its file: amqps://...?cacertfile=ca.pem"
+	case errors.As(err, &host):
+		return "Use the host name that the broker's certificate is for"
+	case errors.Is(err, amqpx.ErrUnconfirmed):
+		return "Look at the queue before you publish it again"
+	case errors.As(err, &dns):
+		return "Check the host in AMQP_URL or -url"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "No broker listens there: `make up` starts one, AMQP_URL or -url names another"
+	case errors.As(err, &dial):
+		return "Check that AMQP_URL or -url names a RabbitMQ that can be reached from here"
+	}
+	return ""
+}
+
+// entity finds what a refusal is about: `queue 'hello' in vhost '/'`.
+var entity = regexp.MustCompile(`(queue|exchange) '(.+?)' in vhost '(.+?)'`)
+
+// adviceOn follows the reply codes of https://www.rabbitmq.com/amqp-0-9-1-reference#constants.
+func adviceOn(refusal *amqp.Error) string {
+	kind, name, vhost := "entity", "", ""
+	if m := entity.FindStringSubmatch(refusal.Reason); m != nil {
+		kind, name, vhost = m[1], m[2], m[3]
+	}
+	switch {
+	case refusal.Code == amqp.PreconditionFailed && kind == "queue":
+		return fmt.Sprintf("The queue is there with other arguments; if nobody needs it or its messages, remove it: make ctl ARGS='delete_queue%s %s'", inVhost(vhost), name)
+	case refusal.Code == amqp.PreconditionFailed && kind == "exchange":
+		return "The exchange is there with other arguments; if nobody needs it, delete it in the console at http://localhost:15672/#/exchanges"
+	case refusal.Code == amqp.ResourceLocked:
+		return fmt.Sprintf("Another connection uses the %s exclusively; stop that program first", kind)
+	case refusal.Code == amqp.AccessRefused:
+		return "Give the user the permission: make ctl ARGS='set_permissions" + inVhost(vhost) + ` USER ".*" ".*" ".*"'`
+	case refusal.Code == amqp.NotAllowed && strings.Contains(refusal.Reason, "not found"):
+		return "Check the virtual host in AMQP_URL or -url, or create it: make ctl ARGS='add_vhost NAME'"
+	case refusal.Code == amqp.NotAllowed:
+		return "Check that the user may use the virtual host in AMQP_URL or -url"
+	}
+	return ""
+}
+
+// inVhost is rabbitmqctl's option for a virtual host other than its default.
+func inVhost(vhost string) string {
+	if vhost == "" || vhost == "/" {
+		return ""
+	}
+	return " -p " + vhost
+}

@@ -1,0 +1,160 @@
+// Package program is the skeleton that the tutorial's programs share: flags and
+// usage, Ctrl+C, the exit status, and lines that are safe to print.
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultURL = "amqp://guest:guest@localhost:5672/"
+
+	// patience is how long a program may take to end before it tells the user
+	// what keeps it.
+	patience = 500 * time.Millisecond
+)
+
+// A Program is a command line: flags are declared on it, then Main runs it.
+type Program struct {
+	*flag.FlagSet
+	args, url string
+}
+
+// New describes a program: what it is for, its positional arguments as the
+// usage line shows them, and an example. The arguments are "" for none, in
+// brackets if they may be left out ("[WORD...]"), and needed otherwise.
+func New(purpose, args, example string) *Program {
+	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	p := &Program{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), args: args}
+	p.StringVar(&p.url, "url", "", "the broker's `URL` (default $AMQP_URL, else "+defaultURL+")")
+	p.FlagSet.Usage = func() {
+		fmt.Fprintf(p.Output(), "%s\n\nUsage:\n  %s\n\nFlags:\n", purpose, strings.TrimSpace(name+" [flags] "+args))
+		p.PrintDefaults()
+		fmt.Fprintf(p.Output(), "\nExample:\n  %s\n", example)
+	}
+	return p
+}
+
+// Prefetch declares the flag -prefetch, a number of messages from 0 to 65535.
+func (p *Program) Prefetch(value int, usage string) *int {
+	p.Func("prefetch", fmt.Sprintf("%s (default %d)", usage, value), func(s string) error {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return errors.New("want a whole number from 0 to 65535")
+		}
+		value = int(n)
+		return nil
+	})
+	return &value
+}
+
+// Given reports whether the user has set the flag.
+func (p *Program) Given(name string) (given bool) {
+	p.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
+}
+
+// errUsage marks what the user can mend on the command line.
+type errUsage struct{ error }
+
+// Usagef makes the error for wrong arguments: the usage is printed with it, and
+// the exit status is 2.
+func Usagef(format string, args ...any) error { return errUsage{fmt.Errorf(format, args...)} }
+
+// Main parses the command line, calls run with the broker's URL and the
+// positional arguments, and exits: with 0 after success, after -h, and when the
+// user stopped the program; with 1 after a failure, told in one line on stderr;
+// with 2 after wrong usage.
+//
+// The context ends with the first Ctrl+C or SIGTERM. A second one ends the
+// process on the spot.
+func (p *Program) Main(run func(ctx context.Context, url string, args []string) error) {
+	log.SetFlags(0)
+	log.SetPrefix(" [!] ")
+	os.Exit(p.main(run))
+}
+
+func (p *Program) main(run func(ctx context.Context, url string, args []string) error) int {
+	if err := p.parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return p.wrongUsage(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		stop() // from here on a signal does what it does to any program
+		time.AfterFunc(patience, func() {
+			log.Print("finishing what is in hand; press CTRL+C again to leave at once")
+		})
+	})
+
+	err := run(ctx, p.url, p.Args())
+	var usage errUsage
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		return p.wrongUsage(err)
+	case ctx.Err() != nil:
+		log.Print("stopped: ", explain(err))
+		return 0
+	default:
+		log.Print(explain(err))
+		return 1
+	}
+}
+
+// parse reads the flags and checks the number of arguments.
+func (p *Program) parse(args []string) error {
+	p.SetOutput(new(strings.Builder)) // Main prints the errors
+	err := p.FlagSet.Parse(args)
+	p.SetOutput(os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		p.SetOutput(os.Stdout)
+		p.Usage()
+		return err
+	case err != nil:
+		return err
+	case p.args == "" && p.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", p.Arg(0))
+	case p.args != "" && p.args[0] != '[' && p.NArg() == 0:
+		return fmt.Errorf("missing argument: %s", p.args)
+	}
+	if p.url == "" {
+		p.url = os.Getenv("AMQP_URL")
+	}
+	if p.url == "" {
+		p.url = defaultURL
+	}
+	return nil
+}
+
+func (p *Program) wrongUsage(err error) int {
+	log.Print(Printable([]byte(err.Error())))
+	p.Usage()
+	return 2
+}
+
+// CheckKeys reports a routing or binding key that is longer than the 255 bytes
+// that AMQP has room for, as wrong usage.
+func CheckKeys(keys ...string) error {
+	for _, key := range keys {
+		if len(key) > 255 {
+			return Usagef("%.20q... is %d bytes long; a routing key has at most 255", key, len(key))
+		}
+	}
+	return nil
+}
