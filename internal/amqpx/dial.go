@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -79,7 +80,7 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 			if err != nil {
 				return nil, err
 			}
-			sock = &socket{c}
+			sock = &socket{Conn: c}
 			keep = context.AfterFunc(ctx, sock.cut)
 			return sock, nil
 		},
@@ -98,13 +99,17 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 // programName names the connection and the consumers of this process.
 func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
 
-// socket is a network connection that closes itself when reading fails.
+// socket is a network connection that closes itself when reading or writing
+// fails.
 //
 // When heartbeats stop coming, amqp091-go fails the read and then wants to
 // shut the channels down. A publisher that is blocked in a write to the dead
 // connection holds its channel's lock, so that both would wait for ever; the
 // closed socket fails the write and lets both go on.
-type socket struct{ net.Conn }
+type socket struct {
+	net.Conn
+	dead atomic.Bool // what amqp091-go notices, and acts on, a little later
+}
 
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
@@ -114,5 +119,16 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (s *socket) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if err != nil {
+		s.cut()
+	}
+	return n, err
+}
+
 // cut closes the socket without a word to the broker.
-func (s *socket) cut() { s.Conn.Close() }
+func (s *socket) cut() {
+	s.dead.Store(true)
+	s.Conn.Close()
+}

@@ -57,10 +57,26 @@ func (s *Session) PublishConfirmed(ctx context.Context, exchange, routingKey str
 	return nil
 }
 
-func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
-	// A broker that blocks publishers leaves a large message stuck in the socket.
-	defer context.AfterFunc(ctx, s.socket.cut)()
+func unroutableError(r amqp.Return) error {
+	return fmt.Errorf("%w (%d %s)", ErrUnroutable, r.ReplyCode, r.ReplyText)
+}
 
+// sendable reports what AMQP has no room for. amqp091-go would find out half-way
+// through the message, and give the connection up.
+func sendable(exchange, routingKey string, msg amqp.Publishing) error {
+	for _, field := range []string{
+		exchange, routingKey, msg.ContentType, msg.ContentEncoding, msg.CorrelationId, msg.ReplyTo,
+		msg.Expiration, msg.MessageId, msg.Type, msg.UserId, msg.AppId,
+	} {
+		if len(field) > 255 {
+			return fmt.Errorf("%.20q... is %d bytes long; names, keys and message properties have at most 255", field, len(field))
+		}
+	}
+	return msg.Headers.Validate()
+}
+
+func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
+	defer context.AfterFunc(ctx, s.socket.cut)()
 	if s.returns == nil {
 		s.writing.Lock()
 		err := s.Confirm(false)
@@ -70,25 +86,37 @@ func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey str
 		}
 		s.returns = s.NotifyReturn(make(chan amqp.Return, 1))
 	}
-	s.writing.Lock()
-	confirm, err := s.PublishWithDeferredConfirm(exchange, routingKey, true, false, msg)
-	s.writing.Unlock()
-	if err != nil && !s.IsClosed() {
+	confirm, err := s.PublishDeferred(ctx, exchange, routingKey, msg)
+	if err != nil && s.lost() == nil {
 		return err
 	}
 	if err == nil && confirm.Wait() {
-		// The broker returns a message before it confirms it.
-		select {
-		case r := <-s.returns:
-			return fmt.Errorf("%w (%d %s)", ErrUnroutable, r.ReplyCode, r.ReplyText)
-		default:
-			return nil
+		if len(s.returns) > 0 { // the broker returns a message before it confirms it
+			return unroutableError(<-s.returns)
 		}
+		return nil
 	}
-	if s.IsClosed() { // which resolves every confirm, as negative
-		return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), s.lost()))
+	if lost := s.lost(); lost != nil { // which resolves every confirm, as negative
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), lost))
 	}
 	return ErrNacked
+}
+
+// PublishDeferred publishes one mandatory message and returns at once with the
+// promise of its confirm, which resolves as negative if the session is lost. The
+// channel must be in confirm mode.
+//
+// It is the channel's PublishWithDeferredConfirm, but does not hang: a broker that
+// blocks publishers can leave a message stuck in the socket, and when ctx ends,
+// the session ends with it.
+func (s *Session) PublishDeferred(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	if err := sendable(exchange, routingKey, msg); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, s.socket.cut)()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.PublishWithDeferredConfirm(exchange, routingKey, true, false, msg)
 }
 
 // PublishUnconfirmed publishes one message without waiting for anything. Where a

@@ -190,7 +190,7 @@ func (s *Session) run(fn func(*Session) error) (err, lost error) {
 
 // lost says why the session is no longer of use, nil if it is.
 func (s *Session) lost() error {
-	if !s.IsClosed() {
+	if !s.IsClosed() && !s.socket.dead.Load() {
 		return s.cutShort
 	}
 	if e := s.closed(); e != nil {
