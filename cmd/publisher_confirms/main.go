@@ -1,0 +1,78 @@
+// Publisher_confirms publishes many messages safely, in three ways, and says how
+// fast each of them is.
+//
+// It is lesson 7. All three wait for the broker's confirm of every message; they
+// differ in what they do meanwhile. publish.go beside this file has the three.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/program"
+)
+
+const queue = "publisher_confirms"
+
+func main() {
+	p := program.New("Publishes messages with publisher confirms in three ways, and measures them.",
+		"", "go run ./cmd/publisher_confirms -n 10000")
+	n := p.Int("n", 50_000, "how many `messages` to publish in each way")
+	size := p.Int("size", 100, "the size of a message in `bytes`")
+
+	p.Main(func(ctx context.Context, url string, _ []string) error {
+		if *n < 1 || *size < 0 || *size > 16<<20 {
+			return program.Usagef("-n must be at least 1, -size from 0 to 16777216")
+		}
+		msg := amqp.Publishing{
+			DeliveryMode: amqp.Persistent,
+			ContentType:  "application/octet-stream",
+			Body:         bytes.Repeat([]byte("."), *size),
+		}
+		var oneByOne time.Duration
+		for _, way := range []struct {
+			name    string
+			publish func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
+		}{
+			{"one by one", publishOneByOne},
+			{"in batches", publishInBatches},
+			{"asynchronously", publishAsynchronously},
+		} {
+			progress := newProgress(way.name, *n)
+			start := time.Now()
+			err := way.publish(ctx, url, *n, msg, progress.add)
+			took := time.Since(start)
+			progress.end()
+			kept, deleteErr := deleteQueue(ctx, url)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%s: %w", way.name, err)
+			case deleteErr != nil:
+				return deleteErr
+			case kept < *n:
+				return fmt.Errorf("%s: %d messages confirmed, but %d in the queue", way.name, *n, kept)
+			}
+			oneByOne = max(oneByOne, took)
+			program.Printf(" [x] %-15s %d messages in %.2f s, %.0f messages/s, %.1f times one by one\n",
+				way.name+":", *n, took.Seconds(), float64(*n)/took.Seconds(), oneByOne.Seconds()/took.Seconds())
+		}
+		return nil
+	})
+}
+
+// deleteQueue removes the lesson's queue, also after Ctrl+C, and returns how many
+// messages were in it.
+func deleteQueue(ctx context.Context, url string) (messages int, err error) {
+	ctx, cancel := amqpx.WithPublishTimeout(context.WithoutCancel(ctx))
+	defer cancel()
+	err = amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		messages, err = s.QueueDelete(queue, false, false, false)
+		return err
+	})
+	return messages, err
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+)
+
+const (
+	// batchSize is how many messages a batch has. If one of them is refused, the
+	// publisher learns it only at the end of the batch.
+	batchSize = 100
+
+	// window is how many messages the asynchronous publisher has on their way. It
+	// bounds what there is to publish again after a lost connection.
+	window = 1000
+)
+
+// publishOneByOne waits for the confirm of each message before it publishes the
+// next: the simplest way, and the slowest, as each message waits for a round trip
+// and for the broker's disk.
+func publishOneByOne(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+	published := 0
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		if _, err := s.DeclareQuorumQueue(queue); err != nil {
+			return err
+		}
+		for published < n {
+			if err := s.PublishConfirmed(ctx, "", queue, msg); err != nil {
+				return err
+			}
+			published++
+			done()
+		}
+		return nil
+	})
+}
+
+// publishInBatches publishes a number of messages and then waits for all their
+// confirms. A batch shares one wait, but while it waits nothing is published.
+func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+	published := 0
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		if _, err := s.DeclareQuorumQueue(queue); err != nil {
+			return err
+		}
+		if err := s.Confirm(false); err != nil { // the broker confirms from here on
+			return err
+		}
+		returns := s.NotifyReturn(make(chan amqp.Return, batchSize))
+		for published < n {
+			confirms := make([]*amqp.DeferredConfirmation, min(batchSize, n-published))
+			for i := range confirms {
+				var err error
+				if confirms[i], err = s.PublishDeferred(ctx, "", queue, msg); err != nil {
+					return err
+				}
+			}
+			for _, confirm := range confirms {
+				acked, err := confirm.WaitContext(ctx)
+				if err != nil {
+					return err
+				}
+				if !acked || len(returns) > 0 {
+					// Which also happens when the connection is lost: then the whole batch
+					// is published again in the next session.
+					return amqpx.ErrNacked
+				}
+				done()
+			}
+			published += len(confirms)
+		}
+		return nil
+	})
+}
+
+// publishAsynchronously goes on publishing while the confirms come in. Only when
+// a whole window of messages is without a confirm does it wait.
+func publishAsynchronously(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+	var refused error
+	publisher := amqpx.NewPublisher(ctx, url, window,
+		func(s *amqpx.Session) error {
+			_, err := s.DeclareQuorumQueue(queue)
+			return err
+		},
+		func(msg amqp.Publishing, err error) { // the fate of each message
+			if err != nil {
+				refused = fmt.Errorf("message %s: %w", msg.MessageId, err)
+			}
+			done()
+		})
+	for range n {
+		if err := publisher.Publish("", queue, msg); err != nil {
+			break // Close says why
+		}
+	}
+	if err := publisher.Close(); err != nil {
+		return err
+	}
+	return refused
+}
