@@ -1,0 +1,39 @@
+# The RabbitMQ lessons in Go. `make help` lists what can be made.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+LESSONS := hello workqueue pubsub routing topics rpc
+DEMOS := $(addprefix demo-,$(LESSONS))
+
+.PHONY: help up down ctl demo $(DEMOS) test bench lint
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '  make %-24s %s\n' $(foreach d,$(DEMOS),$(d) 'one lesson')
+
+up: ## bring a RabbitMQ up, or find the one that is there
+	@scripts/broker.sh up
+
+down: ## stop the RabbitMQ that make up started; its data stays
+	@scripts/broker.sh down
+
+ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
+	@scripts/broker.sh ctl $(ARGS)
+
+demo: ## every lesson, one after the other
+	@scripts/demo.sh $(LESSONS)
+
+$(DEMOS): demo-%:
+	@scripts/demo.sh $*
+
+test: ## the whole test suite, on a RabbitMQ of its own
+	@scripts/test.sh
+
+lint: ## gofmt, go vet, staticcheck, and builds for other systems
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	GOOS=darwin go build -o /dev/null ./cmd/...
+	GOOS=windows go build -o /dev/null ./cmd/...
