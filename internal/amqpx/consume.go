@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-var errCancelled = errors.New("the broker cancelled the consumer (was its queue deleted?)")
+var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
 
 // ConsumeManualAck starts a consumer on the queue. The broker keeps each message
 // until its delivery is acknowledged, and delivers it again if the session ends
