@@ -93,12 +93,12 @@ func (p *Program) main(run func(ctx context.Context, url string, args []string) 
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(ctx, func() {
 		stop() // from here on a signal does what it does to any program
 		time.AfterFunc(patience, func() {
 			log.Print("finishing what is in hand; press CTRL+C again to leave at once")
 		})
-	})
+	})()
 
 	err := run(ctx, p.url, p.Args())
 	var usage errUsage
