@@ -41,6 +41,9 @@ func Main(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
 		return 1
 	}
+	// A program with the race detector would stay for a second after its end, to see
+	// whether a race comes yet.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	return m.Run()
 }
 
