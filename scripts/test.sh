@@ -3,7 +3,9 @@
 #
 #   scripts/test.sh [ARG…]     go test's arguments; without any, the whole suite
 #
-# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for scripts/broker.sh.
+# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for scripts/broker.sh. With
+# INTEROP=require the suite fails, and does not just say so, where the programs in Python and
+# JavaScript that it talks to cannot run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,4 +28,12 @@ export TEST_MANAGEMENT_URL=http://guest:guest@localhost:$MANAGEMENT_PORT
 unset AMQP_URL AMQP_PORT MANAGEMENT_PORT
 
 [ $# -gt 0 ] || set -- ./...
+if why=$(scripts/interop.sh check 2>&1); then
+  set -- -tags interop "$@"
+elif [ "${INTEROP:-}" = require ]; then
+  printf '%s\n' "$why" >&2
+  exit 1
+else
+  echo "leaving out the exchange with other languages: $why"
+fi
 go test -race -count=1 -timeout 20m "$@"

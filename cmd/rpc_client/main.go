@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"strconv"
@@ -53,14 +54,15 @@ func main() {
 		var failed error
 		for range numbers {
 			call := <-done
-			if call.Err == nil {
+			switch {
+			case call.Err == nil:
 				program.Printf(" [.] Got %s\n", call.Result)
-				continue
-			}
-			if failed != nil {
+			case failed == nil:
+				failed = fmt.Errorf("fib(%d): %w", call.N, call.Err)
+			case !errors.Is(failed, call.Err): // a lost connection fails all calls alike
 				log.Print(failed)
+				failed = fmt.Errorf("fib(%d): %w", call.N, call.Err)
 			}
-			failed = fmt.Errorf("fib(%d): %w", call.N, call.Err)
 		}
 		return failed
 	})
