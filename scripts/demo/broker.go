@@ -1,0 +1,189 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+)
+
+// A broker is where the demos run.
+type broker struct {
+	url  string // what the programs get as AMQP_URL
+	conn *amqp.Connection
+	api  *url.URL // of the virtual host that was made for the demos, if one was
+}
+
+// connect connects to the broker at amqpURL. With the management API of a
+// broker that may be used freely, it makes a virtual host for the demos.
+func connect(amqpURL, managementURL string) (_ *broker, err error) {
+	addr, err := amqpx.Redact(amqpURL)
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{url: amqpURL}
+	if managementURL != "" {
+		if err := b.makeVhost(managementURL); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = first(err, b.close())
+		}
+	}()
+
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(fmt.Sprintf("demo (%d)", os.Getpid()))
+	b.conn, err = amqp.DialConfig(b.url, amqp.Config{
+		Properties: properties,
+		Dial:       amqp.DefaultDial(5 * time.Second),
+	})
+	if err != nil {
+		return nil, &amqpx.DialError{Addr: addr, Cause: err}
+	}
+	return b, b.lock()
+}
+
+func (b *broker) makeVhost(managementURL string) error {
+	vhost := fmt.Sprintf("demo-%d", os.Getpid())
+	at, err := url.Parse(managementURL)
+	if err != nil {
+		return errors.New("MANAGEMENT_URL is not a URL")
+	}
+	b.api = at.JoinPath("api", "vhosts", vhost)
+	if err := b.request(http.MethodPut); err != nil { // its maker gets all permissions
+		b.api = nil
+		return fmt.Errorf("make virtual host %s: %w", vhost, err)
+	}
+	u, err := url.Parse(b.url)
+	if err != nil {
+		return amqpx.ErrURL // connect has parsed it before
+	}
+	u.Path = "/" + vhost
+	b.url = u.String()
+	return nil
+}
+
+// request is not interrupted by Ctrl+C: whether the virtual host was made must be
+// known.
+func (b *broker) request(method string) error {
+	request, err := http.NewRequest(method, b.api.String(), nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 != 2 {
+		return errors.New(response.Status)
+	}
+	return nil
+}
+
+// close disconnects, and removes the virtual host that connect has made.
+func (b *broker) close() error {
+	if b.conn != nil {
+		b.conn.Close() // fails if the connection is lost, which closes it as well
+	}
+	if b.api == nil {
+		return nil
+	}
+	if err := b.request(http.MethodDelete); err != nil {
+		return fmt.Errorf("remove the demo's virtual host: %w", err)
+	}
+	return nil
+}
+
+// lock keeps a second demo out of the virtual host: nobody else can declare the
+// exclusive queue as long as this connection lives.
+func (b *broker) lock() error {
+	ch, err := b.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	_, err = ch.QueueDeclare("demo-lock", false, true, true, false, nil)
+	if is(err, amqp.ResourceLocked) {
+		return errors.New("another demo is running in this virtual host: wait until it has ended")
+	}
+	return err
+}
+
+// prepare makes sure that the lesson can use its queues and exchanges without
+// harm to anybody, and returns what takes away the ones that are not there yet.
+func (b *broker) prepare(l lesson) (tidy func() error, err error) {
+	var undo []func(*amqp.Channel) error
+	for _, name := range l.queues {
+		queue, err := b.inspect(name)
+		switch {
+		case is(err, amqp.NotFound):
+			undo = append(undo, func(ch *amqp.Channel) error {
+				_, err := ch.QueueDelete(name, false, false, false)
+				return err
+			})
+		case err != nil:
+			return nil, fmt.Errorf("look at queue %q: %w", name, err)
+		case queue.Messages > 0 || queue.Consumers > 0:
+			return nil, fmt.Errorf("queue %q is in use (messages: %d, consumers: %d), and the demo would mix with it: "+
+				"let AMQP_URL name another virtual host or another broker", name, queue.Messages, queue.Consumers)
+		default: // it stays, as empty as it is
+			undo = append(undo, func(ch *amqp.Channel) error {
+				_, err := ch.QueuePurge(name, false)
+				return err
+			})
+		}
+	}
+	for _, name := range l.exchanges {
+		err := b.onChannel(func(ch *amqp.Channel) error {
+			return ch.ExchangeDeclarePassive(name, amqp.ExchangeFanout, false, false, false, false, nil)
+		})
+		switch {
+		case is(err, amqp.NotFound):
+			undo = append(undo, func(ch *amqp.Channel) error { return ch.ExchangeDelete(name, false, false) })
+		case err != nil:
+			return nil, fmt.Errorf("look at exchange %q: %w", name, err)
+		}
+	}
+	return func() error {
+		for _, step := range undo {
+			if err := b.onChannel(step); err != nil {
+				return fmt.Errorf("put the broker in order again: %w", err)
+			}
+		}
+		return nil
+	}, nil
+}
+
+// inspect returns how many messages of a queue wait, and how many consumers it
+// has. The messages that a consumer has but did not acknowledge do not count.
+func (b *broker) inspect(name string) (queue amqp.Queue, err error) {
+	err = b.onChannel(func(ch *amqp.Channel) error {
+		queue, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		return err
+	})
+	return queue, err
+}
+
+// onChannel gives fn a channel of its own, because a refusal closes the channel.
+func (b *broker) onChannel(fn func(*amqp.Channel) error) error {
+	ch, err := b.conn.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	return fn(ch)
+}
+
+func is(err error, code int) bool {
+	var refusal *amqp.Error
+	return errors.As(err, &refusal) && refusal.Code == code
+}

@@ -1,0 +1,136 @@
+// Demo acts lessons out. It starts the programs that a learner would start in
+// several terminals, shows their output together, and checks what each lesson
+// claims; a claim that does not hold fails the command.
+//
+// It runs on the learner's broker, so that the console shows what happens:
+// with MANAGEMENT_URL set, in a virtual host of its own, else in the one that
+// AMQP_URL names. What was there before stays as it was.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"rabbitmq-tutorial/internal/program"
+)
+
+// A lesson names what its programs declare on the broker, and acts itself out.
+type lesson struct {
+	name, title       string
+	queues, exchanges []string
+	act               func(*stage)
+}
+
+func lessons() []lesson {
+	return []lesson{
+		{"hello", "Lesson 1: Hello World", []string{"hello"}, nil, hello},
+		{"workqueue", "Lesson 2: Work queues", []string{"task_queue"}, nil, workqueue},
+		{"pubsub", "Lesson 3: Publish/subscribe", nil, []string{"logs"}, pubsub},
+		{"routing", "Lesson 4: Routing", nil, []string{"direct_logs"}, routing},
+		{"topics", "Lesson 5: Topics", nil, []string{"topic_logs"}, topics},
+		{"rpc", "Lesson 6: Remote procedure call", []string{"rpc_queue"}, nil, rpc},
+	}
+}
+
+func main() {
+	program.New("Acts lessons out and checks what they claim.", "LESSON...", "scripts/demo.sh hello").Main(run)
+}
+
+func run(ctx context.Context, url string, names []string) error {
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	// Whatever ends a demo, it must still put the broker in order: neither a closed
+	// terminal nor a reader that is gone (`make demo | head`) may end it on the spot.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
+
+	err = perform(ctx, url, chosen)
+	if ctx.Err() != nil {
+		log.Print("interrupted before every claim was checked")
+		os.Exit(130) // for Main, it would be a success
+	}
+	return err
+}
+
+func choose(names []string) (chosen []lesson, err error) {
+	var known []string
+	byName := make(map[string]lesson)
+	for _, l := range lessons() {
+		known = append(known, l.name)
+		byName[l.name] = l
+	}
+	for _, name := range names {
+		l, ok := byName[name]
+		if !ok {
+			return nil, program.Usagef("no lesson is called %q; there are %s", name, strings.Join(known, ", "))
+		}
+		chosen = append(chosen, l)
+	}
+	return chosen, nil
+}
+
+// perform acts the lessons out, one after another.
+func perform(ctx context.Context, url string, chosen []lesson) (err error) {
+	start := time.Now()
+	b, err := connect(url, os.Getenv("MANAGEMENT_URL"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = first(err, b.close()) }()
+
+	screen := newScreen(os.Stdout)
+	claims := 0
+	var failed []string
+	for _, l := range chosen {
+		s, err := b.actOut(ctx, screen, l)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		claims += s.claims
+		if err != nil {
+			log.Print(err)
+		}
+		if err != nil || s.broken > 0 {
+			failed = append(failed, l.name)
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("not everything went as claimed: %s", strings.Join(failed, ", "))
+	}
+	screen.printf("\nAll %d claims hold (%.0f s).\n", claims, time.Since(start).Seconds())
+	return nil
+}
+
+// actOut acts one lesson out, and leaves the broker as it was before.
+func (b *broker) actOut(ctx context.Context, screen *screen, l lesson) (s *stage, err error) {
+	s = newStage(ctx, b, screen)
+	screen.printf("\n%s\n", screen.bold(l.title))
+	tidy, err := b.prepare(l)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = first(err, tidy()) }()
+	defer s.close()
+	l.act(s)
+	return s, context.Cause(s.ctx)
+}
+
+// first returns err; if there is one, next can only be told.
+func first(err, next error) error {
+	if err == nil {
+		return next
+	}
+	if next != nil {
+		log.Print(next)
+	}
+	return err
+}

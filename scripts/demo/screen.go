@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"sync"
+)
+
+// A screen shows the lines of all programs together, in colour on a terminal.
+type screen struct {
+	out    *os.File
+	colour bool
+
+	mu     sync.Mutex
+	labels []string // in order of appearance, which gives them their colours
+}
+
+func newScreen(out *os.File) *screen {
+	info, err := out.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &screen{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// paint gives text one of the colours of ECMA-48.
+func (s *screen) paint(code int, text string) string {
+	if !s.colour {
+		return text
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", code, text)
+}
+
+const (
+	bold  = 1
+	faint = 2
+	red   = 31
+	green = 32
+)
+
+func (s *screen) bold(text string) string { return s.paint(bold, text) }
+
+func (s *screen) printf(format string, args ...any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := fmt.Fprintf(s.out, format, args...)
+	return err
+}
+
+// label is what stands before the lines of a program.
+func (s *screen) label(name string) string {
+	colours := []int{36, 33, 35, 34, 32, 96} // cyan, yellow, magenta, blue, green, bright cyan
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := 0
+	for i < len(s.labels) && s.labels[i] != name {
+		i++
+	}
+	if i == len(s.labels) {
+		s.labels = append(s.labels, name)
+	}
+	return s.paint(colours[i%len(colours)], fmt.Sprintf("%-10s │", name))
+}
