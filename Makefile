@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-LESSONS := hello workqueue pubsub routing topics rpc
+LESSONS := hello workqueue pubsub routing topics rpc confirms
 DEMOS := $(addprefix demo-,$(LESSONS))
 
 .PHONY: help up down ctl demo $(DEMOS) test bench lint
@@ -23,7 +23,7 @@ ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
 	@scripts/broker.sh ctl $(ARGS)
 
 demo: ## every lesson, one after the other
-	@scripts/demo.sh $(LESSONS)
+	@scripts/demo.sh
 
 $(DEMOS): demo-%:
 	@scripts/demo.sh $*

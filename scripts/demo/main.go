@@ -35,6 +35,7 @@ func lessons() []lesson {
 		{"routing", "Lesson 4: Routing", nil, []string{"direct_logs"}, routing},
 		{"topics", "Lesson 5: Topics", nil, []string{"topic_logs"}, topics},
 		{"rpc", "Lesson 6: Remote procedure call", []string{"rpc_queue"}, nil, rpc},
+		{"confirms", "Lesson 7: Publisher confirms", []string{"publisher_confirms"}, nil, confirms},
 	}
 }
 
