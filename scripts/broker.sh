@@ -237,13 +237,18 @@ exec_native() {
 
 # Is PID still our node, and not a process that got its number later?
 native_runs() {
-  local command
-  [ -n "$PID" ] || return 1
-  if [ -d /proc/self ]; then
-    command=$(tr '\0' ' ' 2>/dev/null <"/proc/$PID/cmdline") || return 1
-  else
-    command=$(ps -ww -o command= -p "$PID") || return 1
-  fi
+  local command='' tries=3
+  # A process that is just becoming another program has no command line for a moment, and one
+  # that has ended but was not waited for has none for good.
+  while [ -n "$PID" ] && [ -z "$command" ] && [ "$tries" -gt 0 ]; do
+    [ "$tries" -eq 3 ] || sleep 0.05
+    tries=$((tries - 1))
+    if [ -d /proc/self ]; then
+      command=$(tr '\0' ' ' 2>/dev/null <"/proc/$PID/cmdline") || return 1
+    else
+      command=$(ps -ww -o command= -p "$PID") || return 1
+    fi
+  done
   case $command in *"-broker $state "* | *"-broker $state") return 0 ;; esac
   return 1
 }
@@ -311,7 +316,7 @@ as_root() {
 }
 
 install_server() {
-  local policy=/usr/sbin/policy-rc.d
+  local policy=/usr/sbin/policy-rc.d log=$BROKER_HOME/install.log
   if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
     say "no RabbitMQ and no Docker engine here: installing rabbitmq-server with apt-get"
     # The package would start a server for the whole system. Nobody asked for that one.
@@ -321,14 +326,15 @@ install_server() {
       printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
       as_root chmod 755 "$policy"
     fi
-    as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists at hand"
+    mkdir -p "$BROKER_HOME"
+    as_root apt-get update >"$log" 2>&1 || say "apt-get update failed; trying with the lists at hand"
     as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends rabbitmq-server >&2 ||
-      die "apt-get could not install rabbitmq-server"
-    [ ! -d /run/systemd/system ] || as_root systemctl disable --now rabbitmq-server >&2 2>&1 || :
+      apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends rabbitmq-server \
+      </dev/null >>"$log" 2>&1 || die "apt-get could not install rabbitmq-server; what it said: $log"
+    [ ! -d /run/systemd/system ] || as_root systemctl disable --now rabbitmq-server >>"$log" 2>&1 || :
   elif command -v brew >/dev/null && [ "$(id -u)" != 0 ]; then
     say "no RabbitMQ and no Docker engine here: installing rabbitmq with brew"
-    NONINTERACTIVE=1 brew install rabbitmq >&2 || die "brew could not install rabbitmq"
+    NONINTERACTIVE=1 brew install rabbitmq </dev/null >&2 || die "brew could not install rabbitmq"
   else
     die "no RabbitMQ here, and no way to install one: start Docker, or install rabbitmq-server, or set AMQP_URL"
   fi
@@ -361,7 +367,8 @@ log_place() {
 
 wait_ready() {
   local end=$((SECONDS + BROKER_TIMEOUT))
-  until amqp_answers localhost "$AMQP_PORT" && http_answers localhost "$MANAGEMENT_PORT"; do
+  until amqp_answers localhost "$AMQP_PORT" && http_answers localhost "$MANAGEMENT_PORT" &&
+    { [ -z "$TLS_PORT" ] || port_open localhost "$TLS_PORT"; }; do
     if ! "${KIND}_runs"; then
       ! log_text | grep -q eaddrinuse || die "a port was taken while RabbitMQ started; its log: $(log_place)" 3
       die "RabbitMQ stopped while it started; its log: $(log_place)"
@@ -481,7 +488,8 @@ cmd_ctl() {
   ! url_given || host=$(url_address | cut -d ' ' -f 1)
   case $host in
   localhost | 127.* | ::1)
-    if [ "$(id -u)" = 0 ] && [ -x /usr/sbin/rabbitmqctl ] && amqp_answers localhost "$AMQP_PORT"; then
+    # The system's own broker can be asked by root. (Without its epmd there is none.)
+    if [ "$(id -u)" = 0 ] && [ -x /usr/sbin/rabbitmqctl ] && port_open localhost 4369; then
       exec /usr/sbin/rabbitmqctl "$@"
     fi
     ;;

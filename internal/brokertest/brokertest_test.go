@@ -156,6 +156,7 @@ func TestBrokerKeepsPersistentMessages(t *testing.T) {
 		declare(t, ch, kind, kind)
 		publish(t, ch, kind)
 	}
+	broker.SaveQueues()
 	lost := conn.NotifyClose(make(chan *amqp.Error, 1))
 
 	broker.Kill()
