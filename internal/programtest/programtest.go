@@ -65,7 +65,7 @@ type Process struct {
 	mu     sync.Mutex
 	lines  []Line
 	more   chan struct{} // closed and replaced with every line
-	cursor int           // lines that Await has passed
+	cursor [2]int        // how far Await has looked, at stdout and at stderr
 }
 
 // A Line is a line that a program printed, without its end.
@@ -140,17 +140,24 @@ func (p *Process) read(r io.Reader, stderr bool) {
 }
 
 // Await waits for a line that contains text, among those printed since the line
-// that the last Await found, and returns it. It fails the test when the program
+// that the last Await found, and returns it. How lines of stdout and lines of
+// stderr follow one another is not known, so that a line of one may be awaited
+// after a later line of the other. It fails the test when the program
 // ends, or a minute passes, without that line.
 func (p *Process) Await(text string) Line {
 	p.t.Helper()
 	timeout := time.After(deadline)
+	next := 0
 	for ended := false; ; {
 		p.mu.Lock()
-		for p.cursor < len(p.lines) {
-			line := p.lines[p.cursor]
-			p.cursor++
-			if strings.Contains(line.Text, text) {
+		for ; next < len(p.lines); next++ {
+			line := p.lines[next]
+			cursor := &p.cursor[0]
+			if line.Stderr {
+				cursor = &p.cursor[1]
+			}
+			if next >= *cursor && strings.Contains(line.Text, text) {
+				*cursor = next + 1
 				p.mu.Unlock()
 				return line
 			}
