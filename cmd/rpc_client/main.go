@@ -29,7 +29,7 @@ func main() {
 		for i, arg := range args {
 			n, err := strconv.Atoi(arg)
 			if err != nil {
-				return program.Usagef("%q is not a whole number", arg)
+				return program.Usagef("argument %d is not a whole number that fits here", i+1)
 			}
 			numbers[i] = n
 		}

@@ -129,7 +129,8 @@ func (p *Program) parse(args []string) error {
 	case err != nil:
 		return err
 	case p.args == "" && p.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", p.Arg(0))
+		// Not repeated: it may be a URL with a password that was meant for -url.
+		return errors.New("this program takes no arguments, only flags")
 	case p.args != "" && p.args[0] != '[' && p.NArg() == 0:
 		return fmt.Errorf("missing argument: %s", p.args)
 	}
