@@ -42,9 +42,10 @@ func Redact(rawURL string) (string, error) {
 		return "", fmt.Errorf("%w: it cannot be parsed", ErrURL)
 	case u.Scheme != "amqp" && u.Scheme != "amqps":
 		return "", fmt.Errorf("%w: it does not start with amqp:// or amqps://", ErrURL)
-	case u.Opaque != "" || u.Fragment != "" || u.User == nil && strings.Contains(rawURL, "@"):
-		// An unescaped "/", "?" or "#" in the password ends the host early: half
-		// of the password would then be taken for the port and be printed.
+	case u.Opaque != "" || u.Fragment != "" || strings.Contains(u.EscapedPath()+u.RawQuery, "@"):
+		// An unescaped "/", "?" or "#" in the password ends the host early: parts
+		// of the password would then be taken for the host, the port or the virtual
+		// host, and be printed. What tells is the "@" that comes after it.
 		return "", fmt.Errorf("%w: a special character in the user name or the password is not percent-encoded", ErrURL)
 	}
 	if _, err := amqp.ParseURI(rawURL); err != nil {
