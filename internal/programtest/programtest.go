@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -115,12 +116,21 @@ func StartCmd(t testing.TB, env []string, path string, args ...string) *Process 
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.done
+		for _, line := range p.Lines() {
+			if crash.MatchString(line.Text) {
+				t.Errorf("%s must not print %.200q", p.name, line.Text)
+				break
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", p.name, p.Output())
 		}
 	})
 	return p
 }
+
+// crash is what no program may print, in whatever state it ends.
+var crash = regexp.MustCompile(`panic: |goroutine \d|DATA RACE`)
 
 func (p *Process) read(r io.Reader, stderr bool) {
 	in := bufio.NewReader(r)
