@@ -41,8 +41,9 @@ func WithPublishTimeout(ctx context.Context) (context.Context, context.CancelFun
 // that it is on disk. The message is mandatory: one that reaches no queue is
 // reported and not silently dropped.
 //
-// The error wraps [ErrUnroutable], [ErrNacked], or [ErrUnconfirmed] if the session
-// or ctx ended first. The session is lost when ctx ends first, as a confirm that
+// The error wraps [ErrUnroutable], [ErrNacked], an [*amqp.Error] if the broker
+// refused it with a reason (403 ACCESS_REFUSED, 404 NOT_FOUND for the exchange), or
+// [ErrUnconfirmed] if the session or ctx ended first. The session is lost when ctx ends first, as a confirm that
 // comes late must not be taken for another message's. Return the error to [Run],
 // and a message without a confirm is published again in the next session.
 //
@@ -97,6 +98,10 @@ func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey str
 		return nil
 	}
 	if lost := s.lost(); lost != nil { // which resolves every confirm, as negative
+		var refusal *amqp.Error
+		if errors.As(lost, &refusal) && refusal.Server && refusal.Recover {
+			return lost // the broker closed the channel, because of this message
+		}
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), lost))
 	}
 	return ErrNacked
