@@ -1,7 +1,6 @@
 package program
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,13 +17,19 @@ import (
 // explain is err in one line: what happened, and what to do next where that is
 // known.
 func explain(err error) string {
+	if next := advice(err); next != "" {
+		return describe(err) + ". " + Printable([]byte(next))
+	}
+	return describe(err)
+}
+
+// describe is err in one line, in the broker's own words if it has refused
+// something.
+func describe(err error) string {
 	text := err.Error()
 	var refusal *amqp.Error
 	if errors.As(err, &refusal) {
-		text = strings.Replace(text, refusal.Error(), refusal.Reason, 1) // the broker's own words
-	}
-	if next := advice(err); next != "" {
-		text += ". " + next
+		text = strings.Replace(text, refusal.Error(), refusal.Reason, 1)
 	}
 	return Printable([]byte(text))
 }
@@ -38,15 +43,13 @@ func advice(err error) string {
 		host      x509.HostnameError
 	)
 	switch {
-	case errors.Is(err, context.Canceled):
-		return ""
 	case errors.Is(err, amqpx.ErrURL):
 		return "Set AMQP_URL, or -url, to something like amqp://user:password@localhost:5672/, special characters percent-encoded"
 	case errors.Is(err, amqp.ErrCredentials):
 		return "Check the user name and the password in AMQP_URL or -url (guest may only connect from the broker's own machine)"
 	case errors.Is(err, amqp.ErrVhost):
 		return "Check the virtual host in AMQP_URL or -url"
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal) && refusal.Server: // and not only the library's word
 		return adviceOn(refusal)
 	case errors.As(err, &authority):
 		return "If the broker's certificate comes from a CA of your own, name its file: amqps://...?cacertfile=ca.pem"

@@ -108,7 +108,7 @@ func (p *Program) main(run func(ctx context.Context, url string, args []string) 
 	case errors.As(err, &usage):
 		return p.wrongUsage(err)
 	case ctx.Err() != nil:
-		log.Print("stopped: ", explain(err))
+		log.Print("stopped: ", describe(err)) // the user knows why, and needs no advice
 		return 0
 	default:
 		log.Print(explain(err))
