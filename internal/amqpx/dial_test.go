@@ -1,0 +1,81 @@
+package amqpx_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"rabbitmq-tutorial/internal/amqpx"
+)
+
+func TestRedact(t *testing.T) {
+	for _, test := range []struct{ url, want string }{ // want "" for an ErrURL
+		{"amqp://guest:guest@localhost:5672/", "amqp://localhost:5672/"},
+		{"amqps://user:p%40ss%2Fword@broker/vhost", "amqps://broker/vhost"},
+		{"amqp://localhost", "amqp://localhost"},
+		{"amqp://user@localhost", "amqp://localhost"},
+		{"amqp://[::1]:5672/", "amqp://[::1]:5672/"},
+		{"amqp://user:pass@localhost/?heartbeat=10", "amqp://localhost/"},
+		{"amqps://localhost/%2F?cacertfile=ca.pem", "amqps://localhost/%2F"},
+		{"amqp://u:p@ss@localhost/", "amqp://localhost/"},
+		{"amqp://localhost/a%40b", "amqp://localhost/a%40b"},
+
+		{"", ""},
+		{"localhost", ""},
+		{"localhost:5672", ""},
+		{"guest:secret@localhost:5672", ""},
+		{"http://user:secret@localhost:15672/", ""},
+		{"AMQP//user:secret@localhost", ""},
+		{"amqp:user:secret@localhost", ""},
+		{"amqp://user:secret@localhost:port/", ""},
+		{"amqp://user:secret@localhost/\n", ""},
+		{"amqp://user:sec ret@localhost/", ""},
+		{"amqp://user:%zz@localhost/", ""},
+		{"amqp://user:secret@localhost/?heartbeat=soon", ""},
+		{"amqp://user:12/secret@localhost/", ""},
+		{"amqp://user:12?secret@localhost/", ""},
+		{"amqp://user:12#secret@localhost/", ""},
+		{"amqp://user:12@34/secret@localhost/", ""},
+		{"amqp://user:12@34?secret@localhost/", ""},
+		{"amqp://user:12@34#secret@localhost/", ""},
+		{"amqp://user/secret:34@localhost/", ""},
+	} {
+		t.Run(test.url, func(t *testing.T) {
+			t.Parallel()
+			got, err := amqpx.Redact(test.url)
+			switch {
+			case test.want == "" && !errors.Is(err, amqpx.ErrURL):
+				t.Errorf("Redact = %q, %v; want ErrURL", got, err)
+			case test.want != "" && (got != test.want || err != nil):
+				t.Errorf("Redact = %q, %v; want %q", got, err, test.want)
+			case err != nil && strings.Contains(err.Error(), "ret"):
+				t.Errorf("Redact = %v: the password is in it", err)
+			}
+		})
+	}
+}
+
+// Whatever the password is made of, and whether or not its special characters
+// are escaped: no part of it comes out.
+func FuzzRedact(f *testing.F) {
+	for _, c := range []string{"", ":", "/", "?", "#", "@", "%", "%2F", "@1/", "@1?", "@1#", "12/", "12@34/56", " ", "\n", "\\", "[", "]", "://", "&", "="} {
+		f.Add("user", c, "/")
+		f.Add("us"+c+"er", c, "/vhost?heartbeat=5")
+	}
+	f.Fuzz(func(t *testing.T, user, middle, tail string) {
+		const head, foot = "Pq7xPq7x", "Zk9wZk9w" // marks to recognise the password by
+		if strings.Contains(tail, "@") {
+			return // it would be the tail that has the host
+		}
+		text, err := amqpx.Redact("amqp://" + user + ":" + head + middle + foot + "@localhost:5672" + tail)
+		if err != nil {
+			text = err.Error()
+		}
+		if strings.Contains(text, head) || strings.Contains(text, foot) {
+			t.Errorf("the password %q is in %q", head+middle+foot, text)
+		}
+		if err == nil && !strings.Contains(text, "localhost:5672") && !strings.Contains(text, "LOCALHOST:5672") {
+			t.Errorf("Redact took a part of the password %q for the host: %q", head+middle+foot, text)
+		}
+	})
+}
