@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
+
+	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/programtest"
+)
+
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // what Run says about lost connections
+	goleak.VerifyTestMain(programs{m})
+}
+
+// programs is the tests, which need a built rpc_server.
+type programs struct{ *testing.M }
+
+func (p programs) Run() int { return programtest.Main(p.M) }
+
+const soon = 20 * time.Second
+
+func newClient(t *testing.T, v *brokertest.Vhost) (context.Context, *Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	client := NewClient(ctx, v.URL)
+	t.Cleanup(func() {
+		client.Close()
+		cancel()
+	})
+	return ctx, client
+}
+
+func startServer(t *testing.T, v *brokertest.Vhost) *programtest.Process {
+	t.Helper()
+	server := programtest.Start(t, v.URL, "rpc_server")
+	server.Await("Awaiting RPC requests")
+	return server
+}
+
+// A peer is a server of another make, which answers as a test wants.
+type peer struct {
+	*amqp.Channel
+	requests <-chan amqp.Delivery
+}
+
+func newPeer(t *testing.T, v *brokertest.Vhost) *peer {
+	t.Helper()
+	conn, err := amqp.Dial(v.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	ch, err := conn.Channel()
+	if err == nil {
+		_, err = ch.QueueDeclare("rpc_queue", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, err := ch.Consume("rpc_queue", "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &peer{ch, requests}
+}
+
+func (p *peer) request(t *testing.T) amqp.Delivery {
+	t.Helper()
+	select {
+	case request := <-p.requests:
+		return request
+	case <-time.After(soon):
+		t.Fatal("no request")
+	}
+	panic("unreachable")
+}
+
+func (p *peer) answer(t *testing.T, request amqp.Delivery, correlationID, body string) {
+	t.Helper()
+	err := p.Publish("", request.ReplyTo, false, false, amqp.Publishing{CorrelationId: correlationID, Body: []byte(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next waits for the next call that is complete.
+func next(t *testing.T, done chan *Call) *Call {
+	t.Helper()
+	select {
+	case call := <-done:
+		return call
+	case <-time.After(soon):
+		t.Fatal("no call completes")
+	}
+	panic("unreachable")
+}
+
+func TestCall(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	startServer(t, v)
+	ctx, client := newClient(t, v)
+	for n, want := range map[int]string{0: "0", 1: "1", 30: "832040", 100: "354224848179261915075"} {
+		if got, err := client.Call(ctx, n); err != nil || got.String() != want {
+			t.Errorf("Call(%d) = %v, %v, want %s", n, got, err, want)
+		}
+	}
+	for n, want := range map[int]string{-1: "must not be negative", 10_001: "too large"} {
+		if got, err := client.Call(ctx, n); got != nil || err == nil || !strings.Contains(err.Error(), "the server refused: n is ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("Call(%d) = %v, %v, want %s", n, got, err, want)
+		}
+	}
+}
+
+// One client serves many goroutines, and each gets its own answer.
+func TestCallFromManyGoroutines(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	startServer(t, v)
+	startServer(t, v)
+	ctx, client := newClient(t, v)
+
+	const callers, calls = 20, 15
+	want := []*big.Int{big.NewInt(0), big.NewInt(1)}
+	for n := 2; n < callers*calls; n++ {
+		want = append(want, new(big.Int).Add(want[n-1], want[n-2]))
+	}
+	var running sync.WaitGroup
+	for caller := range callers {
+		running.Go(func() {
+			for i := range calls {
+				n := i*callers + caller
+				if got, err := client.Call(ctx, n); err != nil || got.Cmp(want[n]) != 0 {
+					t.Errorf("Call(%d) = %v, %v, want %v", n, got, err, want[n])
+				}
+			}
+		})
+	}
+	running.Wait()
+	if n := v.Connections(); n > 3 { // of two servers and one client
+		t.Errorf("there are %d connections", n)
+	}
+}
+
+// Go does not wait: all requests are out before the first answer, and the answers
+// may come in any order.
+func TestGo(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	server := newPeer(t, v)
+	ctx, client := newClient(t, v)
+	const calls = 50
+	done := make(chan *Call, calls)
+	made := make(map[*Call]int)
+	for n := range calls {
+		made[client.Go(ctx, n, done)] = n
+	}
+	var requests []amqp.Delivery
+	for range calls {
+		requests = append(requests, server.request(t))
+	}
+	for i := calls - 1; i >= 0; i-- {
+		server.answer(t, requests[i], requests[i].CorrelationId, "1"+string(requests[i].Body))
+	}
+	for range calls {
+		call := next(t, done)
+		n, ok := made[call]
+		if want := fmt.Sprint("1", n); !ok || call.N != n || call.Err != nil || call.Result.String() != want {
+			t.Errorf("call %d (%v) is complete with %v, %v, want %s", call.N, ok, call.Result, call.Err, want)
+		}
+		delete(made, call)
+	}
+}
+
+// Answers that nobody asked for, or that come twice or too late, are ignored.
+func TestStrayAnswers(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	server := newPeer(t, v)
+	ctx, client := newClient(t, v)
+	done := make(chan *Call, 10)
+
+	givenUp, cancel := context.WithCancelCause(ctx)
+	client.Go(givenUp, 1, done)
+	late := server.request(t)
+	why := errors.New("changed my mind")
+	cancel(why)
+	if call := next(t, done); !errors.Is(call.Err, why) || call.Result != nil {
+		t.Errorf("given up: %v, %v", call.Result, call.Err)
+	}
+
+	client.Go(ctx, 2, done)
+	request := server.request(t)
+	server.answer(t, request, late.CorrelationId, "1")
+	for _, id := range []string{"", "0", "-1", "18446744073709551616", "else's", request.CorrelationId + "0", " " + request.CorrelationId} {
+		server.answer(t, request, id, "666")
+	}
+	server.answer(t, request, request.CorrelationId, "2")
+	server.answer(t, request, request.CorrelationId, "3")
+	if call := next(t, done); call.N != 2 || call.Err != nil || call.Result.String() != "2" {
+		t.Errorf("call %d: %v, %v", call.N, call.Result, call.Err)
+	}
+
+	client.Go(ctx, 4, done)
+	request = server.request(t)
+	server.answer(t, request, request.CorrelationId, "4")
+	if call := next(t, done); call.N != 4 || call.Err != nil || call.Result.String() != "4" {
+		t.Errorf("call %d: %v, %v", call.N, call.Result, call.Err)
+	}
+	if len(done) > 0 {
+		t.Errorf("a call completed twice: %+v", <-done)
+	}
+}
+
+func TestRequestFollowsTheWireContract(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	server := newPeer(t, v)
+	ctx, client := newClient(t, v) // ctx ends in a minute
+	done := make(chan *Call, 2)
+	client.Go(ctx, 12, done)
+	request := server.request(t)
+	var left int
+	if _, err := fmt.Sscan(request.Expiration, &left); err != nil || left < 1000 || left > 60_000 {
+		t.Errorf("the request expires after %q ms", request.Expiration)
+	}
+	if string(request.Body) != "12" || !strings.HasPrefix(request.ReplyTo, "amq.gen-") || request.CorrelationId == "" {
+		t.Errorf("the request is %q, reply_to %q, correlation_id %q", request.Body, request.ReplyTo, request.CorrelationId)
+	}
+	client.Go(context.Background(), 13, done)
+	if request := server.request(t); request.Expiration != "" {
+		t.Errorf("a request without a deadline expires after %q ms", request.Expiration)
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	ctx, client := newClient(t, v)
+
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	if got, err := client.Call(short, 1); got != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("no server: %v, %v", got, err)
+	}
+	if got, err := client.Call(short, 1); got != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a context that has ended: %v, %v", got, err)
+	}
+
+	// What was given up is gone from the queue: a server gets only what comes now.
+	brokertest.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
+	server := newPeer(t, v)
+	done := make(chan *Call, 1)
+	client.Go(ctx, 2, done)
+	if request := server.request(t); string(request.Body) != "2" {
+		t.Errorf("a request that was given up is delivered: %q", request.Body)
+	}
+}
+
+func TestCloseEndsCalls(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	ctx, client := newClient(t, v)
+	done := make(chan *Call, 3)
+	for n := range 3 {
+		client.Go(ctx, n, done)
+	}
+	brokertest.Eventually(t, soon, "the client is connected", func() bool { return v.HasQueue("rpc_queue") })
+	client.Close()
+	for range 3 {
+		if call := next(t, done); call.Err == nil || call.Result != nil {
+			t.Errorf("call %d after Close: %v, %v", call.N, call.Result, call.Err)
+		}
+	}
+	if got, err := client.Call(ctx, 4); err == nil || err.Error() != "the client is closed" {
+		t.Errorf("Call after Close = %v, %v", got, err)
+	}
+	client.Close() // twice does no harm
+}
+
+func TestNoBroker(t *testing.T) {
+	t.Parallel()
+	client := NewClient(t.Context(), "nonsense")
+	defer client.Close()
+	for range 2 {
+		if got, err := client.Call(t.Context(), 1); got != nil || err == nil || !strings.Contains(err.Error(), "not an AMQP URL") {
+			t.Errorf("Call = %v, %v", got, err)
+		}
+	}
+}
+
+// A lost connection is no concern of the caller's: the client asks again.
+func TestLostConnection(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	ctx, client := newClient(t, v)
+	done := make(chan *Call, 2)
+	client.Go(ctx, 10, done)
+	brokertest.Eventually(t, soon, "the request is in the queue", func() bool { return v.HasQueue("rpc_queue") && v.Queue("rpc_queue").Ready > 0 })
+	v.CloseConnections("test")
+	client.Go(ctx, 20, done)
+	startServer(t, v)
+	for range 2 {
+		call := next(t, done)
+		if want := map[int]string{10: "55", 20: "6765"}[call.N]; call.Err != nil || call.Result.String() != want {
+			t.Errorf("call %d: %v, %v, want %s", call.N, call.Result, call.Err, want)
+		}
+	}
+}
