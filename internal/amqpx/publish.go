@@ -42,10 +42,11 @@ func WithPublishTimeout(ctx context.Context) (context.Context, context.CancelFun
 // reported and not silently dropped.
 //
 // The error wraps [ErrUnroutable], [ErrNacked], an [*amqp.Error] if the broker
-// refused it with a reason (403 ACCESS_REFUSED, 404 NOT_FOUND for the exchange), or
-// [ErrUnconfirmed] if the session or ctx ended first. The session is lost when ctx ends first, as a confirm that
-// comes late must not be taken for another message's. Return the error to [Run],
-// and a message without a confirm is published again in the next session.
+// refused it with a reason (403 ACCESS_REFUSED, 404 NOT_FOUND for the exchange),
+// or [ErrUnconfirmed] if the session or ctx ended first. The session is lost when
+// ctx ends first, as a confirm that comes late must not be taken for another
+// message's. Return the error to [Run], and a message without a confirm is
+// published again in the next session.
 //
 // See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
 func (s *Session) PublishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
