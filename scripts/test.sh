@@ -36,4 +36,9 @@ elif [ "${INTEROP:-}" = require ]; then
 else
   echo "leaving out the exchange with other languages: $why"
 fi
-go test -race -count=1 -timeout 20m "$@"
+if [ "$(go env CGO_ENABLED)" = 1 ]; then
+  set -- -race "$@"
+else
+  echo "testing without the race detector: it needs a C compiler, such as gcc"
+fi
+go test -count=1 -timeout 20m "$@"

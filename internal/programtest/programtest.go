@@ -1,5 +1,6 @@
-// Package programtest runs the tutorial's programs in tests: built with the race
-// detector, as processes of their own, watched through what they print.
+// Package programtest runs the tutorial's programs in tests: as processes of their
+// own, watched through what they print, and built with the race detector if the
+// tests are.
 package programtest
 
 import (
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,9 +30,9 @@ const deadline = time.Minute
 // bin is the folder with the built programs, set once by Main.
 var bin string
 
-// Main builds the programs and runs the tests of a package. Call it from
-// TestMain: os.Exit(programtest.Main(m)).
-func Main(m *testing.M) int {
+// Main builds the programs, and others whose packages are named, and runs the
+// tests of a package. Call it from TestMain: os.Exit(programtest.Main(m)).
+func Main(m *testing.M, others ...string) int {
 	dir, err := os.MkdirTemp("", "programs-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -37,7 +40,12 @@ func Main(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	build := exec.Command("go", "build", "-race", "-o", dir, "rabbitmq-tutorial/cmd/...")
+	args := []string{"build", "-o", dir}
+	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	args = append(args, "rabbitmq-tutorial/cmd/...")
+	build := exec.Command("go", append(args, others...)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
 		return 1

@@ -107,9 +107,7 @@ func start(t *testing.T, url, command string) *programtest.Process {
 	for i := range words {
 		words[i] = strings.Trim(words[i], "'")
 	}
-	// The race detector would keep each program for a second after its end.
-	env := append(os.Environ(), "AMQP_URL="+url, "GORACE=atexit_sleep_ms=0")
-	return programtest.StartCmd(t, env, programtest.Path(words[0]), words[1:]...)
+	return programtest.Start(t, url, words[0], words[1:]...)
 }
 
 // goRuns reports whether go run itself prints the line, and not the program.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,28 +13,14 @@ import (
 	"rabbitmq-tutorial/internal/programtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(programtest.Main(m)) }
-
-// build builds the demo beside the programs, where it looks for them.
-var build = sync.OnceValues(func() (path string, err error) {
-	path = programtest.Path("demo")
-	if out, err := exec.Command("go", "build", "-race", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the demo: %w\n%s", err, out)
-	}
-	return path, nil
-})
+func TestMain(m *testing.M) { os.Exit(programtest.Main(m, "rabbitmq-tutorial/scripts/demo")) }
 
 // demo starts a demo in the virtual host of the URL, or, with a management URL,
 // in one that the demo makes.
 func demo(t *testing.T, url, management string, lessons ...string) *programtest.Process {
 	t.Helper()
-	path, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Without the second that the race detector waits at the end of every program.
-	env := append(os.Environ(), "AMQP_URL="+url, "MANAGEMENT_URL="+management, "GORACE=atexit_sleep_ms=0")
-	return programtest.StartCmd(t, env, path, lessons...)
+	env := append(os.Environ(), "AMQP_URL="+url, "MANAGEMENT_URL="+management)
+	return programtest.StartCmd(t, env, programtest.Path("demo"), lessons...)
 }
 
 func wantStatus(t *testing.T, p *programtest.Process, want int) {
