@@ -36,23 +36,11 @@ func main() {
 			program.Printf(" [x] Awaiting RPC requests\n")
 
 			for request := range requests {
-				answer := amqp.Publishing{
-					CorrelationId: request.CorrelationId,
-					ContentType:   "text/plain",
-				}
-				if n, err := parse(request.Body); err != nil {
-					log.Printf("refused a request: %v", err)
-					answer.Type, answer.Body = "error", []byte(err.Error())
-				} else {
-					program.Printf(" [.] fib(%d)\n", n)
-					answer.Body = []byte(fib(n).String())
-				}
-
 				// The answer needs no confirm: the broker reads a channel in order, so
 				// that it cannot see the acknowledgement and miss the answer before it.
 				if request.ReplyTo == "" {
 					log.Print("refused a request without reply_to: nobody would get the answer")
-				} else if err := s.PublishUnconfirmed(ctx, "", request.ReplyTo, answer); err != nil {
+				} else if err := s.PublishUnconfirmed(ctx, "", request.ReplyTo, answerTo(request)); err != nil {
 					return err
 				}
 				if err := request.Ack(false); err != nil {
@@ -62,4 +50,19 @@ func main() {
 			return nil
 		})
 	})
+}
+
+func answerTo(request amqp.Delivery) amqp.Publishing {
+	answer := amqp.Publishing{
+		CorrelationId: request.CorrelationId,
+		ContentType:   "text/plain",
+	}
+	if n, err := parse(request.Body); err != nil {
+		log.Printf("refused a request: %v", err)
+		answer.Type, answer.Body = "error", []byte(err.Error())
+	} else {
+		program.Printf(" [.] fib(%d)\n", n)
+		answer.Body = []byte(fib(n).String())
+	}
+	return answer
 }

@@ -26,6 +26,9 @@ func main() {
 		if *forgetAck && !p.Given("prefetch") {
 			*prefetch = 0
 		}
+		if *unit < 0 {
+			return program.Usagef("-unit must not be negative")
+		}
 		return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 			queue, err := s.DeclareQuorumQueue("task_queue")
 			if err != nil {
