@@ -14,7 +14,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
-	"rabbitmq-tutorial/internal/brokertest"
 	"rabbitmq-tutorial/internal/programtest"
 )
 
@@ -112,14 +111,6 @@ func next(t *testing.T, deliveries <-chan amqp.Delivery) amqp.Delivery {
 		t.Fatal("no delivery within a minute")
 	}
 	panic("not reached")
-}
-
-// saveQueueDirectory has the broker write down which quorum queues it has.
-// RabbitMQ 3.10 does so half a second after it has made one (its Raft library
-// was mended with https://github.com/rabbitmq/ra/pull/443). Killed before that,
-// it comes back with a queue that never answers again, whatever a client does.
-func saveQueueDirectory(b *brokertest.Broker) {
-	b.Ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 }
 
 // numbered returns n texts: prefix1, prefix2, ...

@@ -60,7 +60,7 @@ func TestConsumersSurviveBrokerCrash(t *testing.T) {
 		}
 	}
 
-	saveQueueDirectory(broker)
+	broker.SaveQueues()
 	broker.Kill()
 	for _, c := range consumers {
 		c.program.Await(" [!] connection lost")
