@@ -79,16 +79,11 @@ func sendable(exchange, routingKey string, msg amqp.Publishing) error {
 
 func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
 	defer context.AfterFunc(ctx, s.socket.cut)()
-	if s.returns == nil {
-		s.writing.Lock()
-		err := s.Confirm(false)
-		s.writing.Unlock()
-		if err != nil {
-			return err
-		}
-		s.returns = s.NotifyReturn(make(chan amqp.Return, 1))
+	err := s.confirmMode()
+	var confirm *amqp.DeferredConfirmation
+	if err == nil {
+		confirm, err = s.PublishDeferred(ctx, exchange, routingKey, msg)
 	}
-	confirm, err := s.PublishDeferred(ctx, exchange, routingKey, msg)
 	if err != nil && s.lost() == nil {
 		return err
 	}
@@ -106,6 +101,20 @@ func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey str
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), lost))
 	}
 	return ErrNacked
+}
+
+// confirmMode has the broker confirm and return messages from here on.
+func (s *Session) confirmMode() error {
+	if s.returns != nil {
+		return nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.Confirm(false); err != nil {
+		return err
+	}
+	s.returns = s.NotifyReturn(make(chan amqp.Return, 1))
+	return nil
 }
 
 // PublishDeferred publishes one mandatory message and returns at once with the

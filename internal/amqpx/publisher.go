@@ -165,12 +165,12 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 			return nil
 		case <-closed:
 			p.leave(nil)
-			return ErrUnconfirmed
+			return cmp.Or(context.Cause(ctx), s.lost())
 		}
 		acked := out.confirm.Wait()
 		if !acked && s.IsClosed() { // which resolves every confirm, as negative
 			p.leave(out)
-			return ErrUnconfirmed
+			return cmp.Or(context.Cause(ctx), s.lost())
 		}
 		// The broker returns a message before it confirms it.
 		for len(returns) > 0 {

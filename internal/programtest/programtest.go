@@ -244,6 +244,9 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
+// Name is the name of the program.
+func (p *Process) Name() string { return p.name }
+
 // Pid is the process id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
