@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,6 +49,9 @@ func main() {
 			err := way.publish(ctx, url, *n, msg, progress.add)
 			took := time.Since(start)
 			progress.end()
+			if errors.As(err, new(*amqpx.DialError)) {
+				return err // without a connection there is no queue to delete
+			}
 			kept, deleteErr := deleteQueue(ctx, url)
 			switch {
 			case err != nil:

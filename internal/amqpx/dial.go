@@ -16,8 +16,13 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dialTimeout bounds everything from the name look-up to connection.open-ok.
-const dialTimeout = 5 * time.Second
+const (
+	// dialTimeout bounds everything from the name look-up to connection.open-ok.
+	dialTimeout = 5 * time.Second
+
+	// A broker that refuses a log-in says nothing, and hangs up three seconds later.
+	refusalTime = 2 * time.Second
+)
 
 // ErrURL is returned, wrapped, for a broker address that is not an AMQP URI.
 // See https://www.rabbitmq.com/docs/uri-spec.
@@ -54,8 +59,10 @@ func Redact(rawURL string) (string, error) {
 	return u.Scheme + "://" + u.Host + u.EscapedPath(), nil
 }
 
-// errNoAnswer is why a dial ends at its own deadline.
-var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
+var (
+	errNoAnswer    = fmt.Errorf("no answer within %v", dialTimeout)
+	errLoginCutOff = errors.New("the connection was cut off during the log-in")
+)
 
 // dial opens an AMQP connection within five seconds, and gives up as soon as
 // ctx ends. The socket lets the caller cut the connection when the broker no
@@ -72,7 +79,10 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("%s (%d)", programName(), os.Getpid()))
 
-	var sock *socket
+	var (
+		sock      *socket
+		connected time.Time
+	)
 	keep := func() bool { return true }
 	conn, err := amqp.DialConfig(rawURL, amqp.Config{
 		Properties: properties,
@@ -81,7 +91,7 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 			if err != nil {
 				return nil, err
 			}
-			sock = &socket{Conn: c}
+			sock, connected = &socket{Conn: c}, time.Now()
 			keep = context.AfterFunc(ctx, sock.cut)
 			return sock, nil
 		},
@@ -92,8 +102,12 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	if sock != nil {
 		sock.cut()
 	}
-	// After a time-out the library reports the read that failed, or takes the
-	// silence for a refused password. What happened is that ctx ended.
+	// amqp091-go takes whatever ends a connection during the log-in for a refused
+	// password or virtual host.
+	guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
+	if guess && time.Since(connected) < refusalTime {
+		err = errLoginCutOff
+	}
 	return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
 }
 

@@ -1,6 +1,7 @@
 package amqpx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,8 +96,8 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		case lost == nil:
 			return err
 		case errors.Is(err, amqp.ErrCredentials) && refused < 2:
-			// amqp091-go takes every connection that breaks during the log-in for a
-			// wrong password. Only a broker that goes on refusing means it.
+			// On a slow network dial may take a connection that breaks during the
+			// log-in for a refusal. Only a broker that goes on refusing means it.
 			refused++
 		case errors.Is(err, amqp.ErrCredentials) || incurable(err):
 			return err
@@ -152,7 +153,11 @@ func open(ctx context.Context, url string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, socket.cut)() // what follows waits for the broker
+	// What follows waits for the broker, and amqp091-go may do so for ever: it
+	// misses no heartbeat before a frame has arrived.
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
+	defer cancel()
+	defer context.AfterFunc(ctx, socket.cut)()
 
 	s := &Session{conn: conn, socket: socket}
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
@@ -170,7 +175,8 @@ func open(ctx context.Context, url string) (*Session, error) {
 	}
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("open a channel: %w", err)
+		addr, _ := Redact(url) // dial has parsed it
+		return nil, &DialError{addr, fmt.Errorf("open a channel: %w", cmp.Or(context.Cause(ctx), err))}
 	}
 	closed := s.NotifyClose(make(chan *amqp.Error, 1))
 	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
