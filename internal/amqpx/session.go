@@ -8,6 +8,7 @@ import (
 	"log"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -43,6 +44,8 @@ type Session struct {
 	cutShort error              // why deliveries ended that nobody had stopped
 	returns  chan amqp.Return   // nil until the channel is in confirm mode
 	stops    []func()           // each ends a consumer of this session
+
+	consuming atomic.Bool // there is or was a consumer
 
 	// A message goes out in several frames, and no other method may come between
 	// them. amqp091-go keeps its publishes and acknowledgements apart, but not
@@ -83,7 +86,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 				log.Print("connected again")
 			}
 			opened := time.Now()
-			undone, lost = s.run(fn)
+			undone, lost = s.run(ctx, fn)
 			if lost == nil || incurable(undone) {
 				return undone
 			}
@@ -185,8 +188,17 @@ func open(ctx context.Context, url string) (*Session, error) {
 
 // run calls fn and closes the session. It returns what fn returned, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
-func (s *Session) run(fn func(*Session) error) (err, lost error) {
+func (s *Session) run(ctx context.Context, fn func(*Session) error) (err, lost error) {
 	defer s.close()
+	// When ctx ends, fn may be waiting for a broker that does not answer. But a
+	// consumer may be busy with its last delivery.
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(closeTimeout, func() {
+			if !s.consuming.Load() {
+				s.socket.cut()
+			}
+		})
+	})()
 	err = fn(s)
 	if err != nil || s.cutShort != nil {
 		lost = s.lost()
