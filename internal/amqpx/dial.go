@@ -3,6 +3,8 @@ package amqpx
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -27,6 +29,10 @@ const (
 // ErrURL is returned, wrapped, for a broker address that is not an AMQP URI.
 // See https://www.rabbitmq.com/docs/uri-spec.
 var ErrURL = errors.New("not an AMQP URL")
+
+// ErrTLSFile is returned, wrapped, if a file that the address names for TLS is not
+// of use. See https://www.rabbitmq.com/docs/uri-query-parameters.
+var ErrTLSFile = errors.New("the URL names no usable certificate")
 
 // A DialError says that no AMQP connection could be opened.
 type DialError struct {
@@ -72,6 +78,11 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	if err != nil {
 		return nil, nil, err
 	}
+	if uri, err := amqp.ParseURI(rawURL); err == nil && uri.Scheme == "amqps" {
+		if err := checkTLSFiles(uri); err != nil {
+			return nil, nil, &DialError{addr, err}
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
 
@@ -109,6 +120,26 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 		err = errLoginCutOff
 	}
 	return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
+}
+
+// checkTLSFiles finds what amqp091-go would pass over, a CA file with no certificate
+// in it and half of a client certificate, and names the file that is at fault.
+func checkTLSFiles(uri amqp.URI) error {
+	if uri.CACertFile != "" {
+		ca, err := os.ReadFile(uri.CACertFile)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+			err = errors.New("no PEM certificate in it")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: cacertfile %q: %w", ErrTLSFile, uri.CACertFile, err)
+		}
+	}
+	if uri.CertFile != "" || uri.KeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile); err != nil {
+			return fmt.Errorf("%w: certfile %q and keyfile %q: %w", ErrTLSFile, uri.CertFile, uri.KeyFile, err)
+		}
+	}
+	return nil
 }
 
 // programName names the connection and the consumers of this process.
