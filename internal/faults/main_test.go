@@ -26,7 +26,11 @@ func TestMain(m *testing.M) {
 // programs builds the programs before the tests run.
 type programs struct{ *testing.M }
 
-func (p programs) Run() int { return programtest.Main(p.M) }
+func (p programs) Run() int {
+	flag.Parse()
+	flag.Set("test.parallel", "8") // these tests wait more than they compute
+	return programtest.Main(p.M)
+}
 
 // size is the short or the full size of a test.
 func size(short, full int) int {
