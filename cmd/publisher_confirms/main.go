@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,6 +49,9 @@ func main() {
 			err := way.publish(ctx, url, *n, msg, progress.add)
 			took := time.Since(start)
 			progress.end()
+			if errors.As(err, new(*amqpx.DialError)) {
+				return err // without a connection there is no queue to delete
+			}
 			kept, deleteErr := deleteQueue(ctx, url)
 			switch {
 			case err != nil:
@@ -65,12 +69,13 @@ func main() {
 	})
 }
 
-// deleteQueue removes the lesson's queue, also after Ctrl+C, and returns how many
-// messages were in it.
+// deleteQueue removes the lesson's queue, also after Ctrl+C, if the broker does it
+// within two seconds then. It returns how many messages were in the queue.
 func deleteQueue(ctx context.Context, url string) (messages int, err error) {
-	ctx, cancel := amqpx.WithPublishTimeout(context.WithoutCancel(ctx))
+	deleting, cancel := amqpx.WithPublishTimeout(context.WithoutCancel(ctx))
 	defer cancel()
-	err = amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*time.Second, cancel) })()
+	err = amqpx.Run(deleting, url, func(s *amqpx.Session) error {
 		messages, err = s.QueueDelete(queue, false, false, false)
 		return err
 	})

@@ -39,6 +39,7 @@ func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter
 		return nil, fmt.Errorf("consume from queue %q: %w", queue, err)
 	}
 
+	s.consuming.Store(true)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -3,6 +3,8 @@ package amqpx
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -16,12 +18,21 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dialTimeout bounds everything from the name look-up to connection.open-ok.
-const dialTimeout = 5 * time.Second
+const (
+	// dialTimeout bounds everything from the name look-up to connection.open-ok.
+	dialTimeout = 5 * time.Second
+
+	// A broker that refuses a log-in says nothing, and hangs up three seconds later.
+	refusalTime = 2 * time.Second
+)
 
 // ErrURL is returned, wrapped, for a broker address that is not an AMQP URI.
 // See https://www.rabbitmq.com/docs/uri-spec.
 var ErrURL = errors.New("not an AMQP URL")
+
+// ErrTLSFile is returned, wrapped, if a file that the address names for TLS is not
+// of use. See https://www.rabbitmq.com/docs/uri-query-parameters.
+var ErrTLSFile = errors.New("the URL names no usable certificate")
 
 // A DialError says that no AMQP connection could be opened.
 type DialError struct {
@@ -54,8 +65,10 @@ func Redact(rawURL string) (string, error) {
 	return u.Scheme + "://" + u.Host + u.EscapedPath(), nil
 }
 
-// errNoAnswer is why a dial ends at its own deadline.
-var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
+var (
+	errNoAnswer    = fmt.Errorf("no answer within %v", dialTimeout)
+	errLoginCutOff = errors.New("the connection was cut off during the log-in")
+)
 
 // dial opens an AMQP connection within five seconds, and gives up as soon as
 // ctx ends. The socket lets the caller cut the connection when the broker no
@@ -65,6 +78,11 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	if err != nil {
 		return nil, nil, err
 	}
+	if uri, err := amqp.ParseURI(rawURL); err == nil && uri.Scheme == "amqps" {
+		if err := checkTLSFiles(uri); err != nil {
+			return nil, nil, &DialError{addr, err}
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
 
@@ -72,7 +90,10 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("%s (%d)", programName(), os.Getpid()))
 
-	var sock *socket
+	var (
+		sock      *socket
+		connected time.Time
+	)
 	keep := func() bool { return true }
 	conn, err := amqp.DialConfig(rawURL, amqp.Config{
 		Properties: properties,
@@ -81,7 +102,7 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 			if err != nil {
 				return nil, err
 			}
-			sock = &socket{Conn: c}
+			sock, connected = &socket{Conn: c}, time.Now()
 			keep = context.AfterFunc(ctx, sock.cut)
 			return sock, nil
 		},
@@ -92,9 +113,33 @@ func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error)
 	if sock != nil {
 		sock.cut()
 	}
-	// After a time-out the library reports the read that failed, or takes the
-	// silence for a refused password. What happened is that ctx ended.
+	// amqp091-go takes whatever ends a connection during the log-in for a refused
+	// password or virtual host.
+	guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
+	if guess && time.Since(connected) < refusalTime {
+		err = errLoginCutOff
+	}
 	return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
+}
+
+// checkTLSFiles finds what amqp091-go would pass over, a CA file with no certificate
+// in it and half of a client certificate, and names the file that is at fault.
+func checkTLSFiles(uri amqp.URI) error {
+	if uri.CACertFile != "" {
+		ca, err := os.ReadFile(uri.CACertFile)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+			err = errors.New("no PEM certificate in it")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: cacertfile %q: %w", ErrTLSFile, uri.CACertFile, err)
+		}
+	}
+	if uri.CertFile != "" || uri.KeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile); err != nil {
+			return fmt.Errorf("%w: certfile %q and keyfile %q: %w", ErrTLSFile, uri.CertFile, uri.KeyFile, err)
+		}
+	}
+	return nil
 }
 
 // programName names the connection and the consumers of this process.

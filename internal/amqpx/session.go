@@ -1,12 +1,14 @@
 package amqpx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -42,6 +44,8 @@ type Session struct {
 	cutShort error              // why deliveries ended that nobody had stopped
 	returns  chan amqp.Return   // nil until the channel is in confirm mode
 	stops    []func()           // each ends a consumer of this session
+
+	consuming atomic.Bool // there is or was a consumer
 
 	// A message goes out in several frames, and no other method may come between
 	// them. amqp091-go keeps its publishes and acknowledgements apart, but not
@@ -82,7 +86,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 				log.Print("connected again")
 			}
 			opened := time.Now()
-			undone, lost = s.run(fn)
+			undone, lost = s.run(ctx, fn)
 			if lost == nil || incurable(undone) {
 				return undone
 			}
@@ -95,8 +99,8 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		case lost == nil:
 			return err
 		case errors.Is(err, amqp.ErrCredentials) && refused < 2:
-			// amqp091-go takes every connection that breaks during the log-in for a
-			// wrong password. Only a broker that goes on refusing means it.
+			// On a slow network dial may take a connection that breaks during the
+			// log-in for a refusal. Only a broker that goes on refusing means it.
 			refused++
 		case errors.Is(err, amqp.ErrCredentials) || incurable(err):
 			return err
@@ -152,7 +156,11 @@ func open(ctx context.Context, url string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, socket.cut)() // what follows waits for the broker
+	// What follows waits for the broker, and amqp091-go may do so for ever: it
+	// misses no heartbeat before a frame has arrived.
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
+	defer cancel()
+	defer context.AfterFunc(ctx, socket.cut)()
 
 	s := &Session{conn: conn, socket: socket}
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
@@ -170,7 +178,8 @@ func open(ctx context.Context, url string) (*Session, error) {
 	}
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("open a channel: %w", err)
+		addr, _ := Redact(url) // dial has parsed it
+		return nil, &DialError{addr, fmt.Errorf("open a channel: %w", cmp.Or(context.Cause(ctx), err))}
 	}
 	closed := s.NotifyClose(make(chan *amqp.Error, 1))
 	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
@@ -179,8 +188,17 @@ func open(ctx context.Context, url string) (*Session, error) {
 
 // run calls fn and closes the session. It returns what fn returned, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
-func (s *Session) run(fn func(*Session) error) (err, lost error) {
+func (s *Session) run(ctx context.Context, fn func(*Session) error) (err, lost error) {
 	defer s.close()
+	// When ctx ends, fn may be waiting for a broker that does not answer. But a
+	// consumer may be busy with its last delivery.
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(closeTimeout, func() {
+			if !s.consuming.Load() {
+				s.socket.cut()
+			}
+		})
+	})()
 	err = fn(s)
 	if err != nil || s.cutShort != nil {
 		lost = s.lost()

@@ -20,13 +20,17 @@ import (
 var soak = flag.Bool("soak", false, "run the fault tests at full size, which takes minutes")
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(programs{m})
+	goleak.VerifyTestMain(programs{m}, proxyLeaks...)
 }
 
 // programs builds the programs before the tests run.
 type programs struct{ *testing.M }
 
-func (p programs) Run() int { return programtest.Main(p.M) }
+func (p programs) Run() int {
+	flag.Parse()
+	flag.Set("test.parallel", "8") // these tests wait more than they compute
+	return programtest.Main(p.M)
+}
 
 // size is the short or the full size of a test.
 func size(short, full int) int {

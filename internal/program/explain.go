@@ -34,6 +34,8 @@ func describe(err error) string {
 	return Printable([]byte(text))
 }
 
+const tlsExample = "amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=client-key.pem"
+
 func advice(err error) string {
 	var (
 		refusal   *amqp.Error
@@ -41,10 +43,13 @@ func advice(err error) string {
 		dns       *net.DNSError
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
 	)
 	switch {
 	case errors.Is(err, amqpx.ErrURL):
 		return "Set AMQP_URL, or -url, to something like amqp://user:password@localhost:5672/, special characters percent-encoded"
+	case errors.Is(err, amqpx.ErrTLSFile):
+		return "Check the PEM files in AMQP_URL or -url: " + tlsExample
 	case errors.Is(err, amqp.ErrCredentials):
 		return "Check the user name and the password in AMQP_URL or -url (guest may only connect from the broker's own machine)"
 	case errors.Is(err, amqp.ErrVhost):
@@ -55,14 +60,18 @@ func advice(err error) string {
 		return "If the broker's certificate comes from a CA of your own, name its file: amqps://...?cacertfile=ca.pem"
 	case errors.As(err, &host):
 		return "Use the host name that the broker's certificate is for"
+	case errors.As(err, &invalid):
+		return "The broker needs another certificate (or this machine's clock is wrong)"
 	case errors.Is(err, amqpx.ErrUnconfirmed):
 		return "Look at the queue before you publish it again"
 	case errors.As(err, &dns):
 		return "Check the host in AMQP_URL or -url"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "No broker listens there: `make up` starts one, AMQP_URL or -url names another"
+	case errors.As(err, &dial) && strings.HasPrefix(dial.Addr, "amqps:"):
+		return "Check that AMQP_URL or -url names a RabbitMQ that speaks TLS there (where it does not, write amqp://), and a client certificate if it wants one: " + tlsExample
 	case errors.As(err, &dial):
-		return "Check that AMQP_URL or -url names a RabbitMQ that can be reached from here"
+		return "Check that AMQP_URL or -url names a RabbitMQ that can be reached from here (where it speaks TLS, write amqps://)"
 	}
 	return ""
 }
