@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LESSONS := hello workqueue pubsub routing topics rpc confirms
 DEMOS := $(addprefix demo-,$(LESSONS))
 
-.PHONY: help up down ctl demo $(DEMOS) test bench lint
+.PHONY: help up down ctl demo $(DEMOS) test test-faults lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ $(DEMOS): demo-%:
 
 test: ## the whole test suite, on a RabbitMQ of its own
 	@scripts/test.sh
+
+test-faults: ## the fault tests at full size, with their figures
+	@scripts/test.sh -v -run 'CrashesUnder|BrokerCrashes|WorkersAreKilled|Reconnections' ./internal/faults -soak
 
 lint: ## gofmt, go vet, staticcheck, and builds for other systems
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -370,7 +370,7 @@ wait_ready() {
   until amqp_answers localhost "$AMQP_PORT" && http_answers localhost "$MANAGEMENT_PORT" &&
     { [ -z "$TLS_PORT" ] || port_open localhost "$TLS_PORT"; }; do
     if ! "${KIND}_runs"; then
-      ! log_text | grep -q eaddrinuse || die "a port was taken while RabbitMQ started; its log: $(log_place)" 3
+      ! log_text | grep -Eq 'eaddrinuse|could_not_start_listener' || die "a port was taken while RabbitMQ started; its log: $(log_place)" 3
       die "RabbitMQ stopped while it started; its log: $(log_place)"
     fi
     [ "$SECONDS" -lt "$end" ] || die "RabbitMQ does not answer after $BROKER_TIMEOUT s; its log: $(log_place)"

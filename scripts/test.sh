@@ -13,9 +13,10 @@ export BROKER_NAME=test-$$
 trap 'scripts/broker.sh destroy' EXIT
 trap 'exit 130' INT TERM
 
-# Any free ports will do. Status 3 says that one is taken.
+# Any free ports will do, below those that the system gives to outgoing connections (the node takes
+# two more, AMQP_PORT + 19000 and + 20000). Status 3 says that one is taken.
 for ((try = 1; ; try++)); do
-  export AMQP_PORT=$((20000 + RANDOM % 10000))
+  export AMQP_PORT=$((10000 + RANDOM % 2500))
   export MANAGEMENT_PORT=$((AMQP_PORT + 10000))
   status=0
   scripts/broker.sh up || status=$?

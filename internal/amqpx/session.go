@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,8 +136,10 @@ func incurable(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotAllowed, amqp.NotImplemented:
+	case amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
+	case amqp.NotAllowed:
+		return !strings.HasSuffix(e.Reason, "is down") // a virtual host that is still starting
 	}
 	return false
 }

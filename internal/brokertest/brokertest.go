@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -278,17 +279,23 @@ func sharedName() string {
 	return "test"
 }
 
-// freePorts returns TCP ports that nobody listens on at the moment.
+// freePorts returns TCP ports that nobody listens on at the moment. They are from
+// below the range of which the system takes ports for outgoing connections: a
+// broker takes seconds to start, and a client could have the port by then.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var ports []int
+	for tries := 0; len(ports) < n; tries++ {
+		port := 23_000 + mathrand.IntN(6000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			if tries == 1000 {
+				t.Fatal(err)
+			}
+			continue
 		}
 		defer l.Close() // only now, so that all of them differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		ports = append(ports, port)
 	}
 	return ports
 }

@@ -226,7 +226,8 @@ func (c consumer) awaitReady(p *programtest.Process) programtest.Line {
 // until the consumer has printed it.
 func (c consumer) deliver(t testing.TB, direct *amqp.Channel, p *programtest.Process, message string) {
 	t.Helper()
-	if err := direct.PublishWithContext(t.Context(), c.exchange, c.key, false, false, amqp.Publishing{Body: []byte(message)}); err != nil {
+	msg := amqp.Publishing{Body: []byte(message), ReplyTo: "nobody"} // which is for rpc_server
+	if err := direct.PublishWithContext(t.Context(), c.exchange, c.key, false, false, msg); err != nil {
 		t.Fatal(err)
 	}
 	p.Await(c.prints + message)

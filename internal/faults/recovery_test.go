@@ -155,7 +155,10 @@ func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 		p.Await(" [!] the broker cancelled the consumer")
 		p.Await(" [!] connected again")
 		p.Await(c.waiting)
-		publish(t, channel(t, v.URL), c.queue, "10")
+		request := amqp.Publishing{Body: []byte("10"), ReplyTo: "nobody"}
+		if err := channel(t, v.URL).PublishWithContext(t.Context(), "", c.queue, false, false, request); err != nil {
+			t.Fatal(err)
+		}
 		p.Await("10")
 		p.Stop()
 	}

@@ -59,6 +59,22 @@ func TestMakeTargetsExist(t *testing.T) {
 	}
 }
 
+func TestProofsExist(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "internal", "*", "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, file := range files {
+		tests.WriteString(read(t, strings.TrimPrefix(file, root)))
+	}
+	for _, name := range found(t, "`(Test\\w+)`", read(t, "README.md")) {
+		if !strings.Contains(tests.String(), "func "+name+"(t *testing.T)") {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
 func TestAnchorsExist(t *testing.T) {
 	text := read(t, "README.md")
 	var anchors []string
