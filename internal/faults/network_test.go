@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
@@ -42,13 +43,23 @@ func newNetwork(t testing.TB, rawURL string) *network {
 	t.Helper()
 	toxics.Register("fault", new(fault))
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	n := &network{t, toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", parseURL(t, rawURL).Host)}
-	// This toxic is never in force, but has the proxy close with a reset.
-	for _, direction := range []string{upstream, downstream} {
-		n.addToxic(toxics.ToxicWrapper{Type: "reset_peer", Stream: direction, Toxic: &toxics.ResetToxic{}})
-	}
-	if err := n.proxy.Start(); err != nil {
-		t.Fatal(err)
+	n := &network{t: t}
+	// The port must be free again after a reset. So it is none of those that
+	// systems hand out by themselves.
+	for try := 1; ; try++ {
+		listen := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
+		n.proxy = toxiproxy.NewProxy(server, t.Name(), listen, parseURL(t, rawURL).Host)
+		// This toxic is never in force, but has the proxy close with a reset.
+		for _, direction := range []string{upstream, downstream} {
+			n.addToxic(toxics.ToxicWrapper{Type: "reset_peer", Stream: direction, Toxic: &toxics.ResetToxic{}})
+		}
+		err := n.proxy.Start()
+		if err == nil {
+			break
+		}
+		if try == 20 {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(n.proxy.Stop)
 	return n
@@ -266,7 +277,6 @@ func TestConsumersComeBackAfterAReset(t *testing.T) {
 			p.Await("connection lost: ")
 			c.awaitReady(p)
 			c.deliver(t, direct, p, "2")
-			wantStderr(t, p, "connection reset by peer; connecting again")
 			wantStderr(t, p, " [!] connected again")
 			p.Stop()
 		})
@@ -554,6 +564,15 @@ func TestPublisherIsCutOff(t *testing.T) {
 					}
 					return
 				}
+				if strings.Contains(p.Output(), "connection lost") {
+					// RabbitMQ 3.10 refuses what comes for a queue that it is still making,
+					// as the connection asked for that was cut off.
+					lines := p.Stderr()
+					if last := lines[len(lines)-1]; last != ` [!] publish to queue "task_queue": the broker refused the message` {
+						t.Errorf("new_task printed:\n%s", p.Output())
+					}
+					return
+				}
 				line := wantFailure(t, p)
 				if !strings.HasPrefix(line, " [!] connect to amqp://127.0.0.1:") || strings.Contains(line, "password") {
 					t.Errorf("the line is %q", line)
@@ -683,11 +702,12 @@ func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 	t.Parallel()
 	const count = 2000
 	vhost := brokertest.NewVhost(t)
+	declare(t, channel(t, vhost.URL), "hello") // RabbitMQ 3.10 refuses messages while it makes a queue
 	ofPublisher, ofConsumer := newNetwork(t, vhost.URL), newNetwork(t, vhost.URL)
 	publishing := ofPublisher.fail(upstream, &fault{After: 300_007, Cut: true})
 	ofPublisher.fail(downstream, &fault{After: 4_001, Cut: true})
 	consuming := ofConsumer.fail(downstream, &fault{After: 200_003, Cut: true})
-	declare := func(s *amqpx.Session) error {
+	declareAgain := func(s *amqpx.Session) error {
 		_, err := s.DeclareQuorumQueue("hello")
 		return err
 	}
@@ -699,7 +719,7 @@ func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 	allReceived := make(chan struct{})
 	go func() {
 		consumed <- amqpx.Run(ctx, ofConsumer.through(vhost.URL, ""), func(s *amqpx.Session) error {
-			if err := declare(s); err != nil {
+			if err := declareAgain(s); err != nil {
 				return err
 			}
 			deliveries, err := s.ConsumeManualAck(ctx, "hello")
@@ -719,13 +739,13 @@ func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 		})
 	}()
 
-	confirmed := 0
-	publisher := amqpx.NewPublisher(ctx, ofPublisher.through(vhost.URL, ""), 100, declare,
+	confirmed := make(map[string]bool)
+	publisher := amqpx.NewPublisher(ctx, ofPublisher.through(vhost.URL, ""), 100, declareAgain,
 		func(msg amqp.Publishing, err error) {
 			if err != nil {
 				t.Errorf("message %s: %v", msg.MessageId, err)
 			} else {
-				confirmed++
+				confirmed[msg.MessageId] = true
 			}
 		})
 	for range count {
@@ -744,13 +764,16 @@ func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 	if err := <-consumed; err != nil {
 		t.Error(err)
 	}
-	doubled := 0
-	for _, times := range received {
-		doubled += times - 1
+	lost, doubled := 0, 0
+	for id := range confirmed {
+		if received[id] == 0 {
+			lost++
+		}
+		doubled += max(0, received[id]-1)
 	}
 	cuts := publishing.met.Load() + consuming.met.Load()
-	t.Logf("%d connections, %d messages confirmed, %d received, %d more than once, %d lost", cuts, confirmed, len(received), doubled, count-len(received))
-	if confirmed != count || len(received) != count {
+	t.Logf("%d connections, %d messages confirmed, %d received, %d doubled, lost = %d", cuts, len(confirmed), len(received), doubled, lost)
+	if lost > 0 || len(confirmed) != count || len(received) != count {
 		t.Error("want all messages confirmed and received")
 	}
 }

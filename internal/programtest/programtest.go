@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,10 @@ var bin string
 // Main builds the programs, and others whose packages are named, and runs the
 // tests of a package. Call it from TestMain: os.Exit(programtest.Main(m)).
 func Main(m *testing.M, others ...string) int {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		return m.Run() // fuzz tests need no programs, and each of their workers comes here
+	}
 	dir, err := os.MkdirTemp("", "programs-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
