@@ -93,6 +93,10 @@ func (b *broker) request(method string) error {
 // close disconnects, and removes the virtual host that connect has made.
 func (b *broker) close() error {
 	if b.conn != nil {
+		// The lock would go away with the connection, but only some time after it.
+		if ch, err := b.conn.Channel(); err == nil {
+			ch.QueueDelete(lockQueue, false, false, false) // fails if it is another demo's
+		}
 		b.conn.Close() // fails if the connection is lost, which closes it as well
 	}
 	if b.api == nil {
@@ -104,6 +108,8 @@ func (b *broker) close() error {
 	return nil
 }
 
+const lockQueue = "demo-lock"
+
 // lock keeps a second demo out of the virtual host: nobody else can declare the
 // exclusive queue as long as this connection lives.
 func (b *broker) lock() error {
@@ -111,7 +117,7 @@ func (b *broker) lock() error {
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
-	_, err = ch.QueueDeclare("demo-lock", false, true, true, false, nil)
+	_, err = ch.QueueDeclare(lockQueue, false, true, true, false, nil)
 	if is(err, amqp.ResourceLocked) {
 		return errors.New("another demo is running in this virtual host: wait until it has ended")
 	}
