@@ -154,13 +154,13 @@ func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]),
 // closed socket fails the write and lets both go on.
 type socket struct {
 	net.Conn
-	dead atomic.Bool // what amqp091-go notices, and acts on, a little later
+	failure atomic.Pointer[error] // the first; amqp091-go acts on it a little later
 }
 
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if err != nil {
-		s.cut()
+		err = s.fail(err)
 	}
 	return n, err
 }
@@ -168,13 +168,18 @@ func (s *socket) Read(p []byte) (int, error) {
 func (s *socket) Write(p []byte) (int, error) {
 	n, err := s.Conn.Write(p)
 	if err != nil {
-		s.cut()
+		err = s.fail(err)
 	}
 	return n, err
 }
 
 // cut closes the socket without a word to the broker.
-func (s *socket) cut() {
-	s.dead.Store(true)
+func (s *socket) cut() { s.fail(net.ErrClosed) }
+
+// fail closes the socket and returns why it was closed first: after a failed write,
+// the read says no more than that the socket is closed.
+func (s *socket) fail(err error) error {
+	s.failure.CompareAndSwap(nil, &err)
 	s.Conn.Close()
+	return *s.failure.Load()
 }

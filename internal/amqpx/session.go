@@ -211,7 +211,7 @@ func (s *Session) run(ctx context.Context, fn func(*Session) error) (err, lost e
 
 // lost says why the session is no longer of use, nil if it is.
 func (s *Session) lost() error {
-	if !s.IsClosed() && !s.socket.dead.Load() {
+	if !s.IsClosed() && s.socket.failure.Load() == nil {
 		return s.cutShort
 	}
 	if e := s.closed(); e != nil {
