@@ -370,7 +370,10 @@ wait_ready() {
   until amqp_answers localhost "$AMQP_PORT" && http_answers localhost "$MANAGEMENT_PORT" &&
     { [ -z "$TLS_PORT" ] || port_open localhost "$TLS_PORT"; }; do
     if ! "${KIND}_runs"; then
-      ! log_text | grep -Eq 'eaddrinuse|could_not_start_listener' || die "a port was taken while RabbitMQ started; its log: $(log_place)" 3
+      # Not grep -q: it would end before the whole log is read, which fails the pipe.
+      if log_text | grep -E 'eaddrinuse|could_not_start_listener' >/dev/null; then
+        die "a port was taken while RabbitMQ started; its log: $(log_place)" 3
+      fi
       die "RabbitMQ stopped while it started; its log: $(log_place)"
     fi
     [ "$SECONDS" -lt "$end" ] || die "RabbitMQ does not answer after $BROKER_TIMEOUT s; its log: $(log_place)"

@@ -64,6 +64,8 @@ func advice(err error) string {
 		return "The broker needs another certificate (or this machine's clock is wrong)"
 	case errors.Is(err, amqpx.ErrUnconfirmed):
 		return "Look at the queue before you publish it again"
+	case errors.Is(err, amqpx.ErrNacked):
+		return "The queue may be full, by a limit in its policy, or only just coming up: look at it and publish again"
 	case errors.As(err, &dns):
 		return "Check the host in AMQP_URL or -url"
 	case errors.Is(err, syscall.ECONNREFUSED):
