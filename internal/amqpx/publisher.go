@@ -64,9 +64,10 @@ func NewPublisher(ctx context.Context, url string, window int, declare func(*Ses
 			defer context.AfterFunc(ctx, s.socket.cut)()
 			return p.publish(running, s)
 		})
-		if err == nil {
-			err = cmp.Or(context.Cause(ctx), errPublisherClosed)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause // of whatever failed as the connection was cut
 		}
+		err = cmp.Or(err, errPublisherClosed)
 		p.mu.Lock()
 		p.err = err
 		p.mu.Unlock()
@@ -104,7 +105,7 @@ func (p *Publisher) Publish(exchange, routingKey string, msg amqp.Publishing) er
 }
 
 // Close waits for the fate of every message, then ends the publisher. It returns
-// why the publisher had ended before, nil if it had not.
+// why the publisher had ended before, nil if it had not. A closed publisher has.
 func (p *Publisher) Close() error {
 	defer p.cancel()
 	for range cap(p.window) { // no message without a fate is left
