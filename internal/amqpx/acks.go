@@ -32,7 +32,7 @@ type Acks struct {
 // CoalesceAcks returns an Acks for the session, whose deliveries must all be
 // acknowledged through it. It acknowledges as soon as every deliveries in a row
 // have been dealt with, after 50 milliseconds at the latest, and at the end of
-// the session.
+// the session. More than half the prefetch count makes the consumer wait.
 func (s *Session) CoalesceAcks(every int) *Acks {
 	a := &Acks{session: s, every: every, early: make(map[uint64]bool)}
 	s.stops = append(s.stops, a.flush)
