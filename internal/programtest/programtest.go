@@ -28,8 +28,9 @@ import (
 // has to be longer than what the slowest machine needs.
 const deadline = time.Minute
 
-// bin is the folder with the built programs, set once by Main.
-var bin string
+// bin is the folder with the built programs. scripts/bench.sh names one: it runs the
+// benchmarks several times and builds the programs once.
+var bin = os.Getenv("TEST_PROGRAMS")
 
 // Main builds the programs, and others whose packages are named, and runs the
 // tests of a package. Call it from TestMain: os.Exit(programtest.Main(m)).
@@ -37,6 +38,9 @@ func Main(m *testing.M, others ...string) int {
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		return m.Run() // fuzz tests need no programs, and each of their workers comes here
+	}
+	if bin != "" {
+		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "programs-")
 	if err != nil {

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/programtest"
+)
+
+// BenchmarkRPC calls fib(10), which takes a server no time: what is measured is the way there
+// and back. The plain client is what a careful reader would write with amqp091-go alone;
+// per_call is what the official Go tutorial does, a connection for each call. See package
+// internal/bench for how to run it and read it.
+func BenchmarkRPC(b *testing.B) {
+	type client struct {
+		by   string
+		open func(b *testing.B, url string) (call func() error, close func())
+	}
+	bench := func(servers, prefetch, inFlight, n int, clients ...client) {
+		b.Run(fmt.Sprintf("servers=%d/prefetch=%d/in_flight=%d", servers, prefetch, inFlight), func(b *testing.B) {
+			vhost := brokertest.NewVhost(b)
+			for range servers {
+				programtest.Start(b, vhost.URL, "rpc_server", fmt.Sprintf("-prefetch=%d", prefetch)).
+					Await("Awaiting RPC requests")
+			}
+			rand.Shuffle(len(clients), func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })
+			for _, client := range clients {
+				b.Run("by="+client.by, func(b *testing.B) {
+					call, close := client.open(b, vhost.URL)
+					defer close()
+					if err := call(); err != nil { // it is connected
+						b.Fatal(err)
+					}
+					b.ResetTimer()
+					n := n * b.N
+					callers := make(chan error, inFlight)
+					for i := range inFlight {
+						go func() {
+							for range (n + i) / inFlight {
+								if err := call(); err != nil {
+									callers <- err
+									return
+								}
+							}
+							callers <- nil
+						}()
+					}
+					for range inFlight {
+						if err := <-callers; err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.StopTimer()
+					b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "calls/s")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		})
+	}
+
+	ours := client{"amqpx", func(b *testing.B, url string) (func() error, func()) {
+		client := NewClient(context.Background(), url)
+		return func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			_, err := client.Call(ctx, 10)
+			return err
+		}, client.Close
+	}}
+	plain := client{"plain", func(b *testing.B, url string) (func() error, func()) {
+		client, err := newPlainClient(url)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return client.call, func() { client.conn.Close() }
+	}}
+	perCall := client{"per_call", func(b *testing.B, url string) (func() error, func()) {
+		return func() error { return callOnce(url) }, func() {}
+	}}
+
+	// A server with a prefetch of 1 waits for the broker after each answer. That is fair, and
+	// the right thing where a request takes long; these take none.
+	for _, prefetch := range []int{1, 100} {
+		for _, servers := range []int{1, 2, 4} {
+			if servers == 1 {
+				bench(servers, prefetch, 1, 50, ours, plain, perCall)
+			} else {
+				bench(servers, prefetch, 1, 50, ours, plain)
+			}
+			bench(servers, prefetch, 10, 400, ours, plain)
+			bench(servers, prefetch, 100, 1000*min(prefetch, 3), ours, plain)
+		}
+	}
+}
+
+// A plainClient shares one connection and one queue for the answers, as Client does. It does not
+// outlive its connection.
+type plainClient struct {
+	conn    *amqp.Connection
+	ch      *amqp.Channel
+	replies string
+
+	mu      sync.Mutex
+	calls   uint64
+	pending map[string]chan []byte
+}
+
+func newPlainClient(url string) (*plainClient, error) {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return nil, err
+	}
+	ch, replies, answers, err := consumeReplies(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	c := &plainClient{conn: conn, ch: ch, replies: replies, pending: make(map[string]chan []byte)}
+	go func() {
+		for answer := range answers {
+			c.mu.Lock()
+			call := c.pending[answer.CorrelationId]
+			delete(c.pending, answer.CorrelationId)
+			c.mu.Unlock()
+			if call != nil {
+				call <- answer.Body
+			}
+		}
+	}()
+	return c, nil
+}
+
+func (c *plainClient) call() error {
+	answer := make(chan []byte, 1)
+	c.mu.Lock()
+	c.calls++
+	id := strconv.FormatUint(c.calls, 10)
+	c.pending[id] = answer
+	c.mu.Unlock()
+	if err := request(c.ch, c.replies, id); err != nil {
+		return err
+	}
+	select {
+	case body := <-answer:
+		return expect55(body)
+	case <-time.After(time.Minute):
+		return errors.New("no answer")
+	}
+}
+
+// callOnce makes one call on a connection of its own.
+func callOnce(url string) error {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, replies, answers, err := consumeReplies(conn)
+	if err != nil {
+		return err
+	}
+	if err := request(ch, replies, "1"); err != nil {
+		return err
+	}
+	return expect55((<-answers).Body)
+}
+
+func consumeReplies(conn *amqp.Connection) (ch *amqp.Channel, queue string, answers <-chan amqp.Delivery, err error) {
+	if ch, err = conn.Channel(); err != nil {
+		return nil, "", nil, err
+	}
+	replies, err := ch.QueueDeclare("", false, false, true, false, nil)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	answers, err = ch.Consume(replies.Name, "", true, false, false, false, nil)
+	return ch, replies.Name, answers, err
+}
+
+func request(ch *amqp.Channel, replies, id string) error {
+	return ch.Publish("", "rpc_queue", false, false, amqp.Publishing{
+		ContentType:   "text/plain",
+		ReplyTo:       replies,
+		CorrelationId: id,
+		Expiration:    "60000",
+		Body:          []byte("10"),
+	})
+}
+
+func expect55(body []byte) error {
+	if string(body) != "55" {
+		return fmt.Errorf("fib(10) is %q", body)
+	}
+	return nil
+}
