@@ -66,3 +66,57 @@ func Example_consumer() {
 	}
 	// Output: Hello World!
 }
+
+// A busy consumer has more than one delivery on its way to it, and acknowledges
+// several at once: every hundredth time for a hundred deliveries.
+func Example_busyConsumer() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	const n = 10_000
+	publisher := amqpx.NewPublisher(ctx, os.Getenv("AMQP_URL"), 1000,
+		func(s *amqpx.Session) error {
+			_, err := s.DeclareQuorumQueue("amqpx-busy-example")
+			return err
+		},
+		func(_ amqp.Publishing, err error) {
+			if err != nil {
+				log.Fatal(err)
+			}
+		})
+	for range n {
+		if err := publisher.Publish("", "amqpx-busy-example", amqp.Publishing{Body: []byte("Hello World!")}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := publisher.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	done := 0
+	err := amqpx.Run(ctx, os.Getenv("AMQP_URL"), func(s *amqpx.Session) error {
+		if err := s.Qos(1000, 0, false); err != nil {
+			return err
+		}
+		deliveries, err := s.ConsumeManualAck(ctx, "amqpx-busy-example")
+		if err != nil {
+			return err
+		}
+		acks := s.CoalesceAcks(100)
+		for d := range deliveries {
+			// Work on d here.
+			if err := acks.Ack(d); err != nil {
+				return err
+			}
+			if done++; done == n {
+				stop()
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(done, "messages")
+	// Output: 10000 messages
+}

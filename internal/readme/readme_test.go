@@ -93,7 +93,7 @@ func TestAnchorsExist(t *testing.T) {
 func TestExcerptsStandInThePrograms(t *testing.T) {
 	indent := regexp.MustCompile(`(?m)^[ \t]+`)
 	source := ""
-	for _, m := range regexp.MustCompile("(?s)\\]\\((cmd/\\w+/\\w+\\.go)\\)|```go\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1) {
+	for _, m := range regexp.MustCompile("(?s)\\]\\(((?:cmd|internal)/\\w+/\\w+\\.go)\\)|```go\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1) {
 		if m[1] != "" {
 			source = m[1]
 			continue

@@ -91,11 +91,11 @@ func (r *results) ratio(a, b string) (float64, error) {
 
 // A target is a bound for the mean of some ratios.
 type target struct {
-	what         string
-	atLeast      bool
-	bound        float64
-	pairs        [][2]string // of series; the second one may be ""
-	onlyMeasured string      // not everywhere: the operating system
+	what    string
+	atLeast bool
+	bound   float64
+	pairs   [][2]string // of series; the second one may be ""
+	onlyOn  string      // the operating system, if it is not measured on all
 }
 
 // twins pairs what amqpx did with what plain amqp091-go did, for all benchmarks whose name begins
@@ -133,8 +133,8 @@ func (r *results) targets() []target {
 		{what: "RPC, server prefetch 100: 100 calls in flight / one after another", atLeast: true, bound: 8, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=amqpx")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / a connection per call", atLeast: true, bound: 30, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=per_call")},
 		{what: "fair dispatch: makespan / best possible", bound: 1.1, pairs: [][2]string{{"Dispatch/prefetch=1 x-best", ""}}},
-		{what: "memory of `worker`: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "worker/queued=1000000", "worker/queued=10000"), onlyMeasured: "linux"},
-		{what: "memory of a publisher: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "publisher/queued=1000000", "publisher/queued=10000"), onlyMeasured: "linux"},
+		{what: "memory of `worker`: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "worker/queued=1000000", "worker/queued=10000"), onlyOn: "linux"},
+		{what: "memory of a publisher: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "publisher/queued=1000000", "publisher/queued=10000"), onlyOn: "linux"},
 		{what: "one `send` process / plain, without confirm", bound: 1.25, pairs: [][2]string{{"Send/by=amqpx ms/run", "Send/by=plain ms/run"}}},
 	}
 }
@@ -144,34 +144,16 @@ func (r *results) print(out io.Writer) error {
 	fmt.Fprintf(out, "\nRabbitMQ %s, %s, %s, %s/%s, %s\n\n", r.config["rabbitmq"], r.config["go"],
 		cmp.Or(r.config["cpu"], "unknown processor"), r.config["goos"], r.config["goarch"], r.config["date"])
 
-	fmt.Fprint(out, "| target | ratio | measured | lowest to highest case | |\n| --- | --- | --- | --- | --- |\n")
+	fmt.Fprint(out, "| what | target | measured | lowest to highest case | |\n| --- | --- | --- | --- | --- |\n")
 	for _, t := range r.targets() {
-		if t.onlyMeasured != "" && t.onlyMeasured != r.config["goos"] {
-			fmt.Fprintf(out, "| %s | %s | | | measured on %s only |\n", t.what, t.sign(), t.onlyMeasured)
-			continue
+		row, err := r.row(t)
+		if err != nil {
+			return err
 		}
-		if len(t.pairs) == 0 {
-			return fmt.Errorf("no figures: %s", t.what)
-		}
-		var ratios []float64
-		mean := 0.0 // the geometric one: twice as fast and half as fast make as fast
-		for _, pair := range t.pairs {
-			ratio, err := r.ratio(pair[0], pair[1])
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.what, err)
-			}
-			ratios = append(ratios, ratio)
-			mean += math.Log(ratio) / float64(len(t.pairs))
-		}
-		mean = math.Exp(mean)
-		cases, verdict := "", "missed"
-		if len(ratios) > 1 {
-			cases = fmt.Sprintf("%.2f to %.2f (%d)", slices.Min(ratios), slices.Max(ratios), len(ratios))
-		}
-		if t.reached(mean) {
-			verdict = "reached"
-		}
-		fmt.Fprintf(out, "| %s | %s | %.2f | %s | %s |\n", t.what, t.sign(), mean, cases, verdict)
+		fmt.Fprintln(out, row)
+	}
+	if err := r.chart(out); err != nil {
+		return err
 	}
 
 	fmt.Fprint(out, "\n| benchmark | amqpx | plain amqp091-go | ratio | unit |\n| --- | ---: | ---: | ---: | --- |\n")
@@ -193,28 +175,73 @@ func (r *results) print(out io.Writer) error {
 	return nil
 }
 
-func (t target) reached(ratio float64) bool {
+// row is the line of a target in the table.
+func (r *results) row(t target) (string, error) {
+	sign := "≤"
 	if t.atLeast {
-		return ratio >= t.bound
+		sign = "≥"
 	}
-	return ratio <= t.bound
+	if t.onlyOn != "" && t.onlyOn != r.config["goos"] {
+		return fmt.Sprintf("| %s | %s %v | | | measured on %s only |", t.what, sign, t.bound, t.onlyOn), nil
+	}
+	var ratios []float64
+	mean := 0.0 // the geometric one: twice as fast and half as fast make as fast
+	for _, pair := range t.pairs {
+		ratio, err := r.ratio(pair[0], pair[1])
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", t.what, err)
+		}
+		ratios = append(ratios, ratio)
+		mean += math.Log(ratio) / float64(len(t.pairs))
+	}
+	if len(ratios) == 0 {
+		return "", fmt.Errorf("%s: no figures", t.what)
+	}
+	mean = math.Exp(mean)
+	cases, verdict := "", "missed"
+	if len(ratios) > 1 {
+		cases = fmt.Sprintf("%.2f to %.2f (%d)", slices.Min(ratios), slices.Max(ratios), len(ratios))
+	}
+	if t.atLeast && mean >= t.bound || !t.atLeast && mean <= t.bound {
+		verdict = "reached"
+	}
+	return fmt.Sprintf("| %s | %s %v | %.2f | %s | %s |", t.what, sign, t.bound, mean, cases, verdict), nil
 }
 
-func (t target) sign() string {
-	if t.atLeast {
-		return fmt.Sprintf("≥ %v", t.bound)
+// chart draws what a lesson's reader wants to know at a glance.
+func (r *results) chart(out io.Writer) error {
+	var labels, amqpx, plain []string
+	for _, bar := range []struct{ label, name string }{
+		{"publish one by one", "Publish/queue=quorum/bytes=10/way=one_by_one"},
+		{"in batches", "Publish/queue=quorum/bytes=10/way=batches"},
+		{"asynchronously", "Publish/queue=quorum/bytes=10/way=async"},
+		{"consume, ack each", "Consume/ack=each/prefetch=1000"},
+		{"ack 100 at once", "Consume/ack=coalesced/prefetch=1000"},
+		{"ack automatically", "Consume/ack=automatic/prefetch=0"},
+	} {
+		a, b := r.series[bar.name+"/by=amqpx msg/s"], r.series[bar.name+"/by=plain msg/s"]
+		if len(a) == 0 || len(b) == 0 {
+			return fmt.Errorf("chart: no figures for %s", bar.name)
+		}
+		labels = append(labels, strconv.Quote(bar.label))
+		amqpx = append(amqpx, fmt.Sprintf("%.0f", median(a)))
+		plain = append(plain, fmt.Sprintf("%.0f", median(b)))
 	}
-	return fmt.Sprintf("≤ %v", t.bound)
+	fmt.Fprintf(out, "\n```mermaid\nxychart-beta\n"+
+		"    title \"Messages per second, 10 B, quorum queue (bars: amqpx, line: plain amqp091-go)\"\n"+
+		"    x-axis [%s]\n    y-axis \"messages per second\"\n    bar [%s]\n    line [%s]\n```\n",
+		strings.Join(labels, ", "), strings.Join(amqpx, ", "), strings.Join(plain, ", "))
+	return nil
 }
 
 // figure writes a number with as many digits as a reader can use.
 func figure(v float64) string {
-	switch {
-	case v >= 1000:
-		text := fmt.Sprintf("%.0f", v)
-		return text[:len(text)-3] + "," + text[len(text)-3:]
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
+	if v < 100 {
+		return fmt.Sprintf("%.2f", v)
 	}
-	return fmt.Sprintf("%.2f", v)
+	text := fmt.Sprintf("%.0f", v)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
