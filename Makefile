@@ -34,6 +34,9 @@ test: ## the whole test suite, on a RabbitMQ of its own
 test-faults: ## the fault tests at full size, with their figures
 	@scripts/test.sh -v -run 'BrokerCrashes|WorkersAreKilled|Reconnections' ./internal/faults -soak
 
+bench: ## the benchmarks, on a RabbitMQ of their own, and what they were to reach
+	@scripts/bench.sh
+
 lint: ## gofmt, go vet, staticcheck, and builds for other systems
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet -tags interop ./...
