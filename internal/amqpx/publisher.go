@@ -26,10 +26,10 @@ type Publisher struct {
 	ended   chan struct{} // closed when there will be no further session
 
 	mu       sync.Mutex
-	err      error          // why there will be no further session
-	session  *Session       // nil while there is none
-	inFlight chan *outgoing // what this session has published, in order
-	unsent   []*outgoing    // what the next session publishes first, in order
+	err      error         // why there will be no further session
+	session  *Session      // nil while there is none
+	inFlight chan outgoing // what this session has published, in order
+	unsent   []outgoing    // what the next session publishes first, in order
 	count    uint64
 }
 
@@ -100,7 +100,7 @@ func (p *Publisher) Publish(exchange, routingKey string, msg amqp.Publishing) er
 	if msg.MessageId == "" {
 		msg.MessageId = strconv.FormatUint(p.count, 10)
 	}
-	p.send(&outgoing{exchange: exchange, routingKey: routingKey, msg: msg})
+	p.send(outgoing{exchange: exchange, routingKey: routingKey, msg: msg})
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (p *Publisher) Close() error {
 
 // send publishes in the session, if there is one, or leaves the message for the
 // next one. The caller holds p.mu.
-func (p *Publisher) send(out *outgoing) {
+func (p *Publisher) send(out outgoing) {
 	if p.session != nil {
 		confirm, err := p.session.PublishWithDeferredConfirm(out.exchange, out.routingKey, true, false, out.msg)
 		if err == nil {
@@ -149,7 +149,7 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 	returned := make(map[string]amqp.Return) // by message id
 
 	p.mu.Lock()
-	p.session, p.inFlight = s, make(chan *outgoing, cap(p.window))
+	p.session, p.inFlight = s, make(chan outgoing, cap(p.window))
 	unsent := p.unsent
 	p.unsent = nil
 	for _, out := range unsent {
@@ -158,14 +158,14 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 	p.mu.Unlock()
 
 	for {
-		var out *outgoing
+		var out outgoing
 		select {
 		case out = <-p.inFlight:
 		case <-ctx.Done():
-			p.leave(nil)
+			p.leave()
 			return nil
 		case <-closed:
-			p.leave(nil)
+			p.leave()
 			return cmp.Or(context.Cause(ctx), s.lost())
 		}
 		acked := out.confirm.Wait()
@@ -192,15 +192,11 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 	}
 }
 
-// leave keeps for the next session what this one leaves unconfirmed: first, then
-// the rest of what is in flight, then what was not sent any more.
-func (p *Publisher) leave(first *outgoing) {
+// leave keeps for the next session what this one leaves unconfirmed: what is left
+// of it in hand, then the rest of what is in flight, then what was not sent any more.
+func (p *Publisher) leave(left ...outgoing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var left []*outgoing
-	if first != nil {
-		left = append(left, first)
-	}
 	for len(p.inFlight) > 0 {
 		left = append(left, <-p.inFlight)
 	}
