@@ -487,17 +487,17 @@ cmd_ctl() {
   native) exec_native rabbitmqctl "$@" ;;
   compose) exec docker exec "$PID" rabbitmqctl "$@" ;;
   esac
-  local host=localhost
-  ! url_given || host=$(url_address | cut -d ' ' -f 1)
+  local host=localhost port=$AMQP_PORT
+  ! url_given || read -r host port <<<"$(url_address)"
   case $host in
   localhost | 127.* | ::1)
     # The system's own broker can be asked by root. (Without its epmd there is none.)
-    if [ "$(id -u)" = 0 ] && [ -x /usr/sbin/rabbitmqctl ] && port_open localhost 4369; then
+    if [ "$(id -u)" = 0 ] && [ -x /usr/sbin/rabbitmqctl ] && port_open localhost 4369 && amqp_answers "$host" "$port"; then
       exec /usr/sbin/rabbitmqctl "$@"
     fi
     ;;
   esac
-  die "no broker named $BROKER_NAME was started here; for another one, run rabbitmqctl on its machine, as its administrator"
+  die "no broker is running that was started here (make up); for another one, run rabbitmqctl on its machine, as its administrator"
 }
 
 cmd_url() {

@@ -24,7 +24,7 @@ func newProgress(name string, n int) *progress {
 func (p *progress) add() {
 	p.done++
 	if now := time.Now(); p.terminal && now.After(p.next) {
-		fmt.Fprintf(os.Stderr, "\r     %s: %d of %d", p.name, p.done, p.n)
+		fmt.Fprintf(os.Stderr, "     %s: %d of %d\r", p.name, p.done, p.n)
 		p.next = now.Add(100 * time.Millisecond)
 	}
 }
@@ -32,6 +32,6 @@ func (p *progress) add() {
 // end removes the display.
 func (p *progress) end() {
 	if p.terminal {
-		fmt.Fprint(os.Stderr, "\r\x1b[K")
+		fmt.Fprint(os.Stderr, "\x1b[K")
 	}
 }

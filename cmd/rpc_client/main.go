@@ -19,7 +19,7 @@ import (
 func main() {
 	p := program.New("Asks an rpc_server for Fibonacci numbers, all at once.",
 		"[N...]", "go run ./cmd/rpc_client 10 20 30")
-	timeout := p.Duration("timeout", 5*time.Second, "how `long` to wait for the answers")
+	timeout := p.Duration("timeout", 5*time.Second, "the `time` to wait for the answers")
 
 	p.Main(func(ctx context.Context, url string, args []string) error {
 		if len(args) == 0 {

@@ -27,9 +27,11 @@ const (
 	// connection.close, until the alarm clears.
 	closeTimeout = time.Second
 
-	// A queue may hold more than the memory does. Until the program calls Qos,
-	// the broker sends at most so many deliveries ahead of the acknowledgements.
-	defaultPrefetch = 100
+	// A queue may hold more than the memory does. Until the program calls Qos, the
+	// broker sends at most so many deliveries ahead of the acknowledgements. It is
+	// less than the 32 acknowledgements that a channel has under way to a quorum
+	// queue: what waits behind these is forgotten when the channel closes.
+	defaultPrefetch = 30
 )
 
 // A Session is one connection with one channel on it, and ends with either of
