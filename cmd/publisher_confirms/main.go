@@ -20,6 +20,9 @@ import (
 
 const queue = "publisher_confirms"
 
+// A way publishes n messages and calls done for each that the broker has.
+type way func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
+
 func main() {
 	p := program.New("Publishes messages with publisher confirms in three ways, and measures them.",
 		"", "go run ./cmd/publisher_confirms -n 10000")
@@ -38,7 +41,7 @@ func main() {
 		var oneByOne time.Duration
 		for _, way := range []struct {
 			name    string
-			publish func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
+			publish way
 		}{
 			{"one by one", publishOneByOne},
 			{"in batches", publishInBatches},
@@ -46,7 +49,7 @@ func main() {
 		} {
 			progress := newProgress(way.name, *n)
 			start := time.Now()
-			err := way.publish(ctx, url, *n, msg, progress.add)
+			err := publishOrGiveUp(ctx, way.publish, url, *n, msg, progress.add)
 			took := time.Since(start)
 			progress.end()
 			if errors.As(err, new(*amqpx.DialError)) {
@@ -66,6 +69,19 @@ func main() {
 				way.name+":", *n, took.Seconds(), float64(*n)/took.Seconds(), oneByOne.Seconds()/took.Seconds())
 		}
 		return nil
+	})
+}
+
+// publishOrGiveUp ends when half a minute has passed without a confirm.
+func publishOrGiveUp(ctx context.Context, publish way, url string, n int, msg amqp.Publishing, done func()) error {
+	const patience = 30 * time.Second
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })
+	defer stalled.Stop()
+	return publish(ctx, url, n, msg, func() {
+		stalled.Reset(patience)
+		done()
 	})
 }
 

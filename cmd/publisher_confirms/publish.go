@@ -64,7 +64,10 @@ func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishin
 				if err != nil {
 					return err
 				}
-				if !acked || len(returns) > 0 {
+				if len(returns) > 0 {
+					return amqpx.ErrUnroutable
+				}
+				if !acked {
 					// Which also happens when the connection is lost: then the whole batch
 					// is published again in the next session.
 					return amqpx.ErrNacked

@@ -27,12 +27,15 @@ type Client struct {
 	stopped chan struct{} // closed when there will be no further session
 	wake    chan struct{} // says that there are unsent calls
 
-	mu      sync.Mutex
-	err     error // why there will be no further session
-	calls   uint64
-	pending map[uint64]*Call // by correlation id, which is never used again
-	unsent  []uint64
+	mu        sync.Mutex
+	connected bool  // there is or was a session
+	err       error // why there will be no further one
+	calls     uint64
+	pending   map[uint64]*Call // by correlation id, which is never used again
+	unsent    []uint64
 }
+
+var errNotConnected = errors.New("no connection to the broker yet. Does AMQP_URL or -url name a RabbitMQ that can be reached?")
 
 // A Call is a request and, once it has arrived on Done, its result.
 type Call struct {
@@ -99,10 +102,22 @@ func (c *Client) Go(ctx context.Context, n int, done chan *Call) *Call {
 	c.calls++
 	id := c.calls
 	c.pending[id] = call
-	call.unwatch = context.AfterFunc(ctx, func() { c.complete(id, nil, context.Cause(ctx)) })
+	call.unwatch = context.AfterFunc(ctx, func() { c.giveUp(ctx, id) })
 	c.unsent = append(c.unsent, id)
 	c.wakeUp()
 	return call
+}
+
+// giveUp completes a call whose time is over.
+func (c *Client) giveUp(ctx context.Context, id uint64) {
+	c.mu.Lock()
+	connected := c.connected
+	c.mu.Unlock()
+	if connected {
+		c.complete(id, nil, context.Cause(ctx))
+	} else {
+		c.complete(id, nil, errNotConnected)
+	}
 }
 
 func (c *Client) wakeUp() {
@@ -143,6 +158,7 @@ func (c *Client) session(ctx context.Context, s *amqpx.Session) error {
 	}
 
 	c.mu.Lock()
+	c.connected = true
 	c.unsent = slices.Sorted(maps.Keys(c.pending))
 	c.wakeUp()
 	c.mu.Unlock()

@@ -11,6 +11,13 @@ import (
 
 var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
 
+// Qos sets the prefetch count, like the channel's own Qos, for the consumers that
+// are started after it. Without it they have a prefetch count of 30.
+func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
+	s.prefetch = true
+	return s.Channel.Qos(prefetchCount, prefetchSize, global)
+}
+
 // ConsumeManualAck starts a consumer on the queue. The broker keeps each message
 // until its delivery is acknowledged, and delivers it again if the session ends
 // before that.
@@ -33,6 +40,11 @@ func (s *Session) ConsumeAutoAck(ctx context.Context, queue string) (iter.Seq[am
 }
 
 func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter.Seq[amqp.Delivery], error) {
+	if !s.prefetch {
+		if err := s.Qos(defaultPrefetch, 0, false); err != nil {
+			return nil, fmt.Errorf("set the prefetch count: %w", err)
+		}
+	}
 	tag := fmt.Sprintf("%s-%d", programName(), len(s.stops)+1)
 	deliveries, err := s.Consume(queue, tag, autoAck, false, false, false, nil)
 	if err != nil {

@@ -42,6 +42,10 @@ type outgoing struct {
 	confirm              *amqp.DeferredConfirmation
 }
 
+// A route tells returned messages apart. An id alone does not: the caller may use
+// one twice.
+type route struct{ exchange, routingKey, messageID string }
+
 // NewPublisher returns a publisher that connects to the broker at url. Each new
 // session begins with declare. Once for every message, one call at a time,
 // report gets its fate: nil for confirmed, or an error that wraps
@@ -146,7 +150,7 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 	}
 	closed := s.NotifyClose(make(chan *amqp.Error, 1))
 	returns := s.NotifyReturn(make(chan amqp.Return, cap(p.window)))
-	returned := make(map[string]amqp.Return) // by message id
+	returned := make(map[route]amqp.Return)
 
 	p.mu.Lock()
 	p.session, p.inFlight = s, make(chan outgoing, cap(p.window))
@@ -176,10 +180,11 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 		// The broker returns a message before it confirms it.
 		for len(returns) > 0 {
 			r := <-returns
-			returned[r.MessageId] = r
+			returned[route{r.Exchange, r.RoutingKey, r.MessageId}] = r
 		}
-		r, unroutable := returned[out.msg.MessageId]
-		delete(returned, out.msg.MessageId)
+		to := route{out.exchange, out.routingKey, out.msg.MessageId}
+		r, unroutable := returned[to]
+		delete(returned, to)
 		switch {
 		case unroutable:
 			p.report(out.msg, unroutableError(r))

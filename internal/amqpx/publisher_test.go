@@ -379,3 +379,50 @@ func TestPublisherOutlivesItsConnections(t *testing.T) {
 		}
 	}
 }
+
+// The id of a message is the caller's: it may be used twice, or be a number like those that the
+// publisher gives.
+func TestPublisherTellsMessagesWithTheSameIDApart(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	got := make(map[string]error)
+	p := amqpx.NewPublisher(t.Context(), v.URL, 10, declareQ, func(msg amqp.Publishing, err error) {
+		got[string(msg.Body)] = err
+	})
+	for key, id := range map[string]string{"q": "same", "nowhere": "same"} {
+		if err := p.Publish("", key, amqp.Publishing{MessageId: id, Body: []byte(key)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got["q"] != nil || !errors.Is(got["nowhere"], amqpx.ErrUnroutable) {
+		t.Errorf("the message to a queue: %v; the message to nowhere: %v", got["q"], got["nowhere"])
+	}
+}
+
+// An exchange that does not exist, and that no session declares, will not appear by itself.
+func TestMissingExchangeEndsThePublishers(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	reported := make(fates)
+	p := amqpx.NewPublisher(t.Context(), v.URL, 10, declareQ, reported.report)
+	if err := p.Publish("no-such-exchange", "key", amqp.Publishing{MessageId: "m"}); err != nil {
+		t.Fatal(err)
+	}
+	wantNotFound := func(who string, err error) {
+		t.Helper()
+		var refusal *amqp.Error
+		if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound {
+			t.Errorf("%s: %v, want 404 NOT_FOUND", who, err)
+		}
+	}
+	wantNotFound("Publisher", p.Close())
+	if errs := reported["m"]; len(errs) != 1 || !errors.Is(errs[0], amqpx.ErrUnconfirmed) {
+		t.Errorf("the message's fate: %v", errs)
+	}
+	wantNotFound("PublishConfirmed", amqpx.Run(t.Context(), v.URL, func(s *amqpx.Session) error {
+		return s.PublishConfirmed(t.Context(), "no-such-exchange", "key", amqp.Publishing{})
+	}))
+}

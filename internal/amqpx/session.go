@@ -36,7 +36,8 @@ const (
 
 // A Session is one connection with one channel on it, and ends with either of
 // them. It is the channel, with the lessons' helpers beside the channel's own
-// methods; like a channel it belongs to one goroutine at a time.
+// methods; like a channel it belongs to one goroutine at a time, except that a
+// second one may publish while the first ranges over deliveries.
 type Session struct {
 	*amqp.Channel
 
@@ -48,6 +49,7 @@ type Session struct {
 	returns  chan amqp.Return   // nil until the channel is in confirm mode
 	stops    []func()           // each ends a consumer of this session
 
+	prefetch  bool        // Qos was called
 	consuming atomic.Bool // there is or was a consumer
 
 	// A message goes out in several frames, and no other method may come between
@@ -67,10 +69,11 @@ type Session struct {
 //
 // Run returns what fn returned, or
 //   - a [*DialError] or [ErrURL] if the first connection fails;
-//   - nil if ctx is cancelled while it waits for a connection and no call of fn
-//     has failed, else what was left undone, with the error of ctx;
+//   - what the last call of fn could not do if ctx ends between two sessions, or
+//     nil if it has left nothing undone and ctx was cancelled;
 //   - a refusal that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
-//     PRECONDITION_FAILED or a wrong password, as an [*amqp.Error].
+//     PRECONDITION_FAILED or a wrong password, as an [*amqp.Error]. Something that
+//     does not exist (404 NOT_FOUND) is asked for in three sessions.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
@@ -79,6 +82,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		lost    error          // why there is no session, nil before the first one
 		told    string         // the last of these reasons that the user has read
 		refused int            // log-ins refused in a row
+		missing int            // sessions in a row that ended with 404 NOT_FOUND
 		pause   = minPause / 2 // the last pause
 	)
 	for {
@@ -87,17 +91,26 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		case err == nil:
 			if lost != nil {
 				log.Print("connected again")
+				told = ""
 			}
 			opened := time.Now()
 			undone, lost = s.run(ctx, fn)
 			if lost == nil || incurable(undone) {
 				return undone
 			}
-			if refused := new(amqp.Error); errors.As(lost, &refused) && refused.Code == amqp.AccessRefused {
+			// A channel that the broker has closed by itself is another matter: only 403
+			// is incurable. 406 there is an acknowledgement that came too late.
+			if isCode(lost, amqp.AccessRefused) {
 				return lost
 			}
-			if refused = 0; time.Since(opened) > maxPause {
-				pause, told = minPause/2, ""
+			if time.Since(opened) > maxPause {
+				pause, missing = minPause/2, 0
+			}
+			if isCode(undone, amqp.NotFound) {
+				missing++ // what fn declares, somebody may delete before it is used
+			}
+			if refused = 0; missing == 3 {
+				return undone
 			}
 		case lost == nil:
 			return err
@@ -130,6 +143,12 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 	}
 }
 
+// isCode reports whether err is the broker's refusal with that reply code.
+func isCode(err error, code int) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code == code
+}
+
 // incurable reports whether the broker has refused something that it will
 // refuse again, however often it is asked.
 func incurable(err error) bool {
@@ -141,7 +160,9 @@ func incurable(err error) bool {
 	case amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
 	case amqp.NotAllowed:
-		return !strings.HasSuffix(e.Reason, "is down") // a virtual host that is still starting
+		// A virtual host may still be starting, and a limit of connections may count
+		// one that is dead already.
+		return !strings.HasSuffix(e.Reason, "is down") && !strings.HasSuffix(e.Reason, "is reached")
 	}
 	return false
 }
@@ -178,10 +199,7 @@ func open(ctx context.Context, url string) (*Session, error) {
 			}
 		}
 	})
-	if s.Channel, err = conn.Channel(); err == nil {
-		err = s.Qos(defaultPrefetch, 0, false)
-	}
-	if err != nil {
+	if s.Channel, err = conn.Channel(); err != nil {
 		s.close()
 		addr, _ := Redact(url) // dial has parsed it
 		return nil, &DialError{addr, fmt.Errorf("open a channel: %w", cmp.Or(context.Cause(ctx), err))}

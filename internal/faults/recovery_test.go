@@ -366,3 +366,20 @@ func drain(t *testing.T, v *brokertest.Vhost, queue string) []string {
 func contained(in []string) func(string) bool {
 	return func(s string) bool { return slices.Contains(in, s) }
 }
+
+// A broker that still counts the connection that was lost may have no room for a
+// new one. That is no refusal for good.
+func TestConsumerWaitsForRoomForItsConnection(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	broker := brokertest.Shared(t)
+	p := programtest.Start(t, v.URL, "receive")
+	p.Await(" [*] Waiting for messages")
+	broker.Ctl("set_vhost_limits", "-p", v.Name, `{"max-connections":0}`)
+	v.CloseConnections("make room")
+	p.Await("is reached; connecting again")
+	broker.Ctl("clear_vhost_limits", "-p", v.Name)
+	p.Await(" [!] connected again")
+	p.Await(" [*] Waiting for messages")
+	p.Stop()
+}

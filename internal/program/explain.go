@@ -51,7 +51,7 @@ func advice(err error) string {
 	case errors.Is(err, amqpx.ErrTLSFile):
 		return "Check the PEM files in AMQP_URL or -url: " + tlsExample
 	case errors.Is(err, amqp.ErrCredentials):
-		return "Check the user name and the password in AMQP_URL or -url (guest may only connect from the broker's own machine)"
+		return "Check the user name and the password in AMQP_URL or -url (guest may often connect from the broker's own machine only)"
 	case errors.Is(err, amqp.ErrVhost):
 		return "Check the virtual host in AMQP_URL or -url"
 	case errors.As(err, &refusal) && refusal.Server: // and not only the library's word
@@ -66,9 +66,11 @@ func advice(err error) string {
 		return "Look at the queue before you publish it again"
 	case errors.Is(err, amqpx.ErrNacked):
 		return "The queue may be full, by a limit in its policy, or only just coming up: look at it and publish again"
+	case errors.Is(err, amqpx.ErrUnroutable):
+		return "The queue was deleted meanwhile, or nothing is bound for this key: run it again, or look at make ctl ARGS=list_bindings"
 	case errors.As(err, &dns):
 		return "Check the host in AMQP_URL or -url"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.Errno(10061)): // as Windows has it
 		return "No broker listens there: `make up` starts one, AMQP_URL or -url names another"
 	case errors.As(err, &dial) && strings.HasPrefix(dial.Addr, "amqps:"):
 		return "Check that AMQP_URL or -url names a RabbitMQ that speaks TLS there (where it does not, write amqp://), and a client certificate if it wants one: " + tlsExample
@@ -96,6 +98,8 @@ func adviceOn(refusal *amqp.Error) string {
 		return fmt.Sprintf("Another connection uses the %s exclusively; stop that program first", kind)
 	case refusal.Code == amqp.AccessRefused:
 		return "Give the user the permission: make ctl ARGS='set_permissions" + inVhost(vhost) + ` USER ".*" ".*" ".*"'`
+	case refusal.Code == amqp.NotAllowed && strings.HasSuffix(refusal.Reason, "is reached"):
+		return "The broker takes no more connections there: stop a program, or raise the limit"
 	case refusal.Code == amqp.NotAllowed && strings.Contains(refusal.Reason, "not found"):
 		return "Check the virtual host in AMQP_URL or -url, or create it: make ctl ARGS='add_vhost NAME'"
 	case refusal.Code == amqp.NotAllowed:

@@ -1,7 +1,9 @@
 package program
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"strconv"
@@ -18,6 +20,16 @@ func Printf(format string, args ...any) {
 		log.Printf("cannot write to stdout: %v", err)
 		os.Exit(1)
 	}
+}
+
+// printable is for the logger: it escapes each of its lines.
+type printable struct{ io.Writer }
+
+func (w printable) Write(line []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, Printable(bytes.TrimSuffix(line, []byte("\n")))+"\n"); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // Printable returns text that came from elsewhere so that it cannot drive the

@@ -81,6 +81,7 @@ func Usagef(format string, args ...any) error { return errUsage{fmt.Errorf(forma
 // process on the spot.
 func (p *Program) Main(run func(ctx context.Context, url string, args []string) error) {
 	log.SetFlags(0)
+	log.SetOutput(printable{os.Stderr}) // a line may repeat what the broker said
 	log.SetPrefix(" [!] ")
 	os.Exit(p.main(run))
 }
