@@ -75,6 +75,14 @@ func TestMemoryAlarm(t *testing.T) {
 				t.Errorf("stderr is %q", lines)
 			}
 		})
+		t.Run("of three ways, to the end", func(t *testing.T) {
+			t.Parallel()
+			p := programtest.Start(t, broker.NewVhost().URL, "publisher_confirms", "-n=10")
+			p.Await(blocking)
+			if status := p.Wait(); status != 1 || !strings.Contains(p.Stderr()[len(p.Stderr())-1], "gave up after 30s without a confirm") {
+				t.Errorf("exit status %d, stderr is %q", status, p.Stderr())
+			}
+		})
 		t.Run("of requests, to the end", func(t *testing.T) {
 			t.Parallel()
 			p := programtest.Run(t, broker.NewVhost().URL, 1, "rpc_client", "-timeout=3s")
