@@ -26,4 +26,5 @@ if [ "$(go env CGO_ENABLED)" = 1 ]; then
 else
   echo "testing without the race detector: it needs a C compiler, such as gcc"
 fi
-go test -count=1 -timeout 20m "$@"
+# One package after another: all of them use the one broker, and some measure what it makes wait.
+go test -p 1 -count=1 -timeout 20m "$@"

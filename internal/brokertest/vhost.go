@@ -108,7 +108,7 @@ func (v *Vhost) HasQueue(name string) bool {
 // declarePassive asks for a queue without making it, on a connection of its own: a queue that
 // is not there costs the channel.
 func (v *Vhost) declarePassive(name string) (amqp.Queue, error) {
-	conn, err := amqp.DialConfig(v.URL, amqp.Config{Dial: amqp.DefaultDial(5 * time.Second)})
+	conn, err := amqp.DialConfig(v.URL, amqp.Config{Dial: amqp.DefaultDial(30 * time.Second)})
 	if err != nil {
 		return amqp.Queue{}, err
 	}

@@ -43,7 +43,7 @@ func size(short, full int) int {
 // channel opens a plain connection with a channel on it, which ends with the test.
 func channel(t *testing.T, url string) *amqp.Channel {
 	t.Helper()
-	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(5 * time.Second)})
+	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(30 * time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}

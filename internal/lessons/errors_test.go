@@ -213,7 +213,7 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 			t.Parallel()
 			rawURL := strings.Replace(v.URL, "guest:guest@", "guest:"+password+"@", 1)
 			args := [][]string{nil, {"-url", rawURL}}[i%2]
-			line := wantFailure(t, rawURL, "receive", args, "Check the user name and the password")
+			line := wantFailure(t, rawURL, "receive", args, "AMQP_URL or -url")
 			if strings.Contains(line, "S3") || strings.Contains(line, "cret") {
 				t.Errorf("a part of the password is printed: %q", line)
 			}
