@@ -12,21 +12,22 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/own-broker.sh
 . scripts/own-broker.sh
 
-# The faults come last: the broker that all packages share is slow for a while after them.
-# shellcheck disable=SC2046 # one word a package
-[ $# -gt 0 ] || set -- $(go list ./... | grep -v /internal/faults) ./internal/faults
+tags=
 if why=$(scripts/interop.sh check 2>&1); then
-  set -- -tags interop "$@"
+  tags=interop
 elif [ "${INTEROP:-}" = require ]; then
   printf '%s\n' "$why" >&2
   exit 1
 else
   echo "leaving out the exchange with other languages: $why"
 fi
+# The faults come last: the broker that all packages share is slow for a while after them.
+# shellcheck disable=SC2046 # one word a package
+[ $# -gt 0 ] || set -- $(go list -tags "$tags" ./... | grep -v /internal/faults) ./internal/faults
 if [ "$(go env CGO_ENABLED)" = 1 ]; then
   set -- -race "$@"
 else
   echo "testing without the race detector: it needs a C compiler, such as gcc"
 fi
 # One package after another: all of them use the one broker, and some measure what it makes wait.
-go test -p 1 -count=1 -timeout 20m "$@"
+go test -tags "$tags" -p 1 -count=1 -timeout 20m "$@"
