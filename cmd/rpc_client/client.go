@@ -113,10 +113,10 @@ func (c *Client) giveUp(ctx context.Context, id uint64) {
 	c.mu.Lock()
 	connected := c.connected
 	c.mu.Unlock()
-	if connected {
-		c.complete(id, nil, context.Cause(ctx))
-	} else {
+	if !connected && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		c.complete(id, nil, errNotConnected)
+	} else {
+		c.complete(id, nil, context.Cause(ctx))
 	}
 }
 
