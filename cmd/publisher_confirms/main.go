@@ -20,9 +20,6 @@ import (
 
 const queue = "publisher_confirms"
 
-// A way publishes n messages and calls done for each that the broker has.
-type way func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
-
 func main() {
 	p := program.New("Publishes messages with publisher confirms in three ways, and measures them.",
 		"", "go run ./cmd/publisher_confirms -n 10000")
@@ -70,30 +67,4 @@ func main() {
 		}
 		return nil
 	})
-}
-
-// publishOrGiveUp ends when half a minute has passed without a confirm.
-func publishOrGiveUp(ctx context.Context, publish way, url string, n int, msg amqp.Publishing, done func()) error {
-	const patience = 30 * time.Second
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })
-	defer stalled.Stop()
-	return publish(ctx, url, n, msg, func() {
-		stalled.Reset(patience)
-		done()
-	})
-}
-
-// deleteQueue removes the lesson's queue, also after Ctrl+C, if the broker does it
-// within two seconds then. It returns how many messages were in the queue.
-func deleteQueue(ctx context.Context, url string) (messages int, err error) {
-	deleting, cancel := amqpx.WithPublishTimeout(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*time.Second, cancel) })()
-	err = amqpx.Run(deleting, url, func(s *amqpx.Session) error {
-		messages, err = s.QueueDelete(queue, false, false, false)
-		return err
-	})
-	return messages, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -18,6 +19,9 @@ const (
 	// bounds what there is to publish again after a lost connection.
 	window = 1000
 )
+
+// A way publishes n messages and calls done for each that the broker has.
+type way func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
 
 // publishOneByOne waits for the confirm of each message before it publishes the
 // next: the simplest way, and the slowest, as each message waits for a round trip
@@ -104,4 +108,30 @@ func publishAsynchronously(ctx context.Context, url string, n int, msg amqp.Publ
 		return err
 	}
 	return refused
+}
+
+// publishOrGiveUp ends when half a minute has passed without a confirm.
+func publishOrGiveUp(ctx context.Context, publish way, url string, n int, msg amqp.Publishing, done func()) error {
+	const patience = 30 * time.Second
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })
+	defer stalled.Stop()
+	return publish(ctx, url, n, msg, func() {
+		stalled.Reset(patience)
+		done()
+	})
+}
+
+// deleteQueue removes the lesson's queue, also after Ctrl+C, if the broker does it
+// within two seconds then. It returns how many messages were in the queue.
+func deleteQueue(ctx context.Context, url string) (messages int, err error) {
+	deleting, cancel := amqpx.WithPublishTimeout(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*time.Second, cancel) })()
+	err = amqpx.Run(deleting, url, func(s *amqpx.Session) error {
+		messages, err = s.QueueDelete(queue, false, false, false)
+		return err
+	})
+	return messages, err
 }
