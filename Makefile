@@ -4,14 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-LESSONS := hello workqueue pubsub routing topics rpc confirms
-DEMOS := $(addprefix demo-,$(LESSONS))
 
-.PHONY: help up down ctl demo $(DEMOS) test test-faults lint
+.PHONY: help up down ctl demo test test-faults bench lint \
+  demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z$$()A-Z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '  make %-24s %s\n' $(foreach d,$(DEMOS),$(d) 'one lesson')
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F : '/^demo-/ { n = split($$1, d, " "); for (i = 1; i <= n; i++) printf "  make %-16s one lesson\n", d[i] }' $(MAKEFILE_LIST)
 
 up: ## bring a RabbitMQ up, or find the one that is there
 	@scripts/broker.sh up
@@ -25,7 +24,7 @@ ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
 demo: ## every lesson, one after the other
 	@scripts/demo.sh
 
-$(DEMOS): demo-%:
+demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms: demo-%:
 	@scripts/demo.sh $*
 
 test: ## the whole test suite, on a RabbitMQ of its own
