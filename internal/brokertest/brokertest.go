@@ -28,6 +28,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -230,7 +231,8 @@ func (b *Broker) run(args ...string) (string, error) {
 	return stdout.String(), err
 }
 
-// logTail returns the end of the log of a native node, or "" where there is none.
+// logTail returns the end of the log of a native node, but for the comings and goings of its clients,
+// or "" where there is none.
 func (b *Broker) logTail() string {
 	home, name := "", ""
 	for _, variable := range b.env {
@@ -248,8 +250,11 @@ func (b *Broker) logTail() string {
 	if err != nil {
 		return ""
 	}
+	log = chatter.ReplaceAll(log, nil)
 	return string(log[max(0, len(log)-4000):])
 }
+
+var chatter = regexp.MustCompile(`(?m)^.*\[info\].*\b(accepting AMQP connection|authenticated|closing AMQP connection|client-provided name)\b.*\n`)
 
 // scriptPath finds scripts/broker.sh from the folder of the tests, which is where they run.
 func scriptPath(t testing.TB) string {

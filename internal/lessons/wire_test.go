@@ -1,9 +1,7 @@
 package lessons_test
 
 import (
-	"encoding/json"
 	"maps"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -48,7 +46,9 @@ func TestWireContract(t *testing.T) {
 			}
 
 			// What is there …
-			queues := list(t, v, "queues")
+			var queues, exchanges []entity
+			v.Describe("queues", &queues)
+			v.Describe("exchanges", &exchanges)
 			for _, q := range queues {
 				if q.Arguments["x-queue-type"] == "classic" {
 					delete(q.Arguments, "x-queue-type") // RabbitMQ 4 adds its default
@@ -70,7 +70,7 @@ func TestWireContract(t *testing.T) {
 			if want.temporary {
 				t.Errorf("there is no temporary queue: %+v", queues)
 			}
-			for _, x := range list(t, v, "exchanges") {
+			for _, x := range exchanges {
 				switch {
 				case x.Name == "" || strings.HasPrefix(x.Name, "amq."):
 				case x.Name != want.exchange:
@@ -105,28 +105,6 @@ type entity struct {
 	Durable, Exclusive, Internal bool
 	AutoDelete                   bool `json:"auto_delete"`
 	Arguments                    map[string]any
-}
-
-// list asks for the virtual host's queues or exchanges.
-func list(t testing.TB, v *brokertest.Vhost, what string) (entities []entity) {
-	t.Helper()
-	management(t, what+"/"+v.Name, &entities)
-	return entities
-}
-
-// management asks the management API.
-func management(t testing.TB, path string, answer any) {
-	t.Helper()
-	// No connection is kept: it would look like a leaked goroutine.
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Get(brokertest.Shared(t).ManagementURL() + "/api/" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		t.Fatalf("GET %s: %s: %v", path, response.Status, err)
-	}
 }
 
 // The programs take part when the other port was there first.
