@@ -36,14 +36,14 @@ func BenchmarkConsume(b *testing.B) {
 		})
 	}
 	for _, c := range []struct{ prefetch, n, every int }{
-		{1, 500, 1}, {10, 4_000, 5}, {100, 15_000, 50}, {1000, 20_000, 100}, {0, 20_000, 100},
+		{1, 500, 1}, {10, 4_000, 5}, {100, 15_000, 50}, {1000, 100_000, 100}, {0, 100_000, 100},
 	} {
 		bench(fmt.Sprintf("ack=each/prefetch=%d", c.prefetch), c.n, c.prefetch, 1)
 		if c.every > 1 {
 			bench(fmt.Sprintf("ack=coalesced/prefetch=%d", c.prefetch), c.n, c.prefetch, c.every)
 		}
 	}
-	bench("ack=automatic/prefetch=0", 20_000, 0, 0)
+	bench("ack=automatic/prefetch=0", 100_000, 0, 0)
 }
 
 // fill publishes n messages of 10 bytes.

@@ -28,7 +28,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, kind := range []string{"quorum", "classic"} {
 		for i, size := range []int{10, 1_000, 100_000} {
 			for _, way := range []way{
-				{"one_by_one", oneByOneAmqpx, oneByOnePlain, [3]int{200, 200, 100}},
+				{"one_by_one", oneByOneAmqpx, oneByOnePlain, [3]int{1_000, 1_000, 500}},
 				{"batches", batchesAmqpx, batchesPlain, [3]int{4_000, 4_000, 400}},
 				{"async", asyncAmqpx, asyncPlain, [3]int{10_000, 10_000, 400}},
 			} {
