@@ -217,6 +217,7 @@ exec_native() {
     RABBITMQ_SCHEMA_DIR="$state/data/schema" \
     RABBITMQ_LOG_BASE="$state" RABBITMQ_LOGS=- \
     RABBITMQ_DIST_PORT="$DIST_PORT" ERL_EPMD_PORT="$ERL_EPMD_PORT" ERL_EPMD_ADDRESS=127.0.0.1 \
+    ERL_INETRC="$state/inetrc" \
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="$local_only $fresh_figures" RABBITMQ_CTL_ERL_ARGS="$local_only" \
     RUNNING_UNDER_SYSTEMD=true "$program" "$@"
   [ -n "$RABBITMQ_ROOT" ] || exec "$@"
@@ -260,6 +261,9 @@ start_native() {
   done
   mkdir -p "$state/data"
   echo '[rabbitmq_management].' >"$state/enabled_plugins"
+  # For each connection RabbitMQ looks up the name of its own machine, to tell the client the name of
+  # the cluster. Where only a DNS server could know it, that may take five seconds.
+  printf '{lookup, [file, native]}.\n{host, {127,0,0,1}, ["%s"]}.\n' "${HOSTNAME%%.*}" >"$state/inetrc"
   {
     echo "listeners.tcp.local = 127.0.0.1:$AMQP_PORT"
     echo "management.tcp.ip = 127.0.0.1"

@@ -25,7 +25,7 @@ node_and_npm() { command -v node >/dev/null && command -v npm >/dev/null; }
 
 amqplib() {
   [ $peers/node_modules/.package-lock.json -nt $peers/package-lock.json ] ||
-    npm ci --prefix $peers --ignore-scripts --no-audit --no-fund "$@"
+    npm ci --prefix $peers --ignore-scripts --no-audit --no-fund "$@" </dev/null
 }
 
 check() {

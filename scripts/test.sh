@@ -21,11 +21,7 @@ elif [ "${INTEROP:-}" = require ]; then
 else
   echo "leaving out the exchange with other languages: $why"
 fi
-# What measures the programs comes first and what breaks things last: RabbitMQ 4.3, on two cores, may
-# stand still for some five seconds after a few hundred virtual hosts have come and gone.
-# shellcheck disable=SC2046 # one word a package
-[ $# -gt 0 ] || set -- ./internal/lessons \
-  $(go list -tags "$tags" ./... | grep -Ev '/internal/(lessons|faults)$') ./internal/faults
+[ $# -gt 0 ] || set -- ./...
 if [ "$(go env CGO_ENABLED)" = 1 ]; then
   set -- -race "$@"
 else

@@ -50,7 +50,7 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 // runs is odd: the median is one of them. A single run may fall on a bad moment of the machine.
-const runs = 11
+const runs = 41
 
 func reportMedian(b *testing.B, took []time.Duration) {
 	slices.Sort(took)
