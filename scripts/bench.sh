@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmarks, on a RabbitMQ of their own, and then what they were to reach.
 #
-#   scripts/bench.sh [ROUNDS]     without ROUNDS six, which take ten minutes
+#   scripts/bench.sh [ROUNDS]     without ROUNDS six, which take eleven minutes
 #
 # Each round runs every benchmark once. What is compared was measured in the same round, as a
 # machine that others use too gets faster and slower. BROKER and RABBITMQ_ROOT choose where the

@@ -16,8 +16,8 @@ import (
 // basic.consume until the broker has the last acknowledgement. A prefetch of 0 is no limit;
 // with automatic acknowledgement there never is one.
 //
-// A coalesced acknowledgement is for 100 deliveries, and for at most half of what the prefetch
-// lets through: more would keep the broker waiting.
+// A coalesced acknowledgement is for 100 deliveries or a tenth of the prefetch count, and for at most
+// half of it: more would keep the broker waiting.
 func BenchmarkConsume(b *testing.B) {
 	vhost := brokertest.NewVhost(b)
 	bench := func(name string, n, prefetch, every int) {
@@ -36,7 +36,8 @@ func BenchmarkConsume(b *testing.B) {
 		})
 	}
 	for _, c := range []struct{ prefetch, n, every int }{
-		{1, 500, 1}, {10, 4_000, 5}, {100, 15_000, 50}, {1000, 100_000, 100}, {0, 100_000, 100},
+		{1, 500, 1}, {10, 4_000, 5}, {100, 15_000, 50}, {1000, 100_000, 100},
+		{10_000, 100_000, 1000}, {0, 100_000, 100},
 	} {
 		bench(fmt.Sprintf("ack=each/prefetch=%d", c.prefetch), c.n, c.prefetch, 1)
 		if c.every > 1 {

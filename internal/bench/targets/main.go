@@ -129,6 +129,7 @@ func (r *results) targets() []target {
 		{what: "publishing asynchronously / one by one, 1 kB", atLeast: true, bound: 10, pairs: pair(publish, "1000/way=async", "1000/way=one_by_one")},
 		{what: "consuming, prefetch 1000: coalesced acknowledgements / each", atLeast: true, bound: 1.6, pairs: pair(consume, "coalesced/prefetch=1000", "each/prefetch=1000")},
 		{what: "consuming, prefetch 1000: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=1000", "automatic/prefetch=0")},
+		{what: "consuming, prefetch 10,000: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=10000", "automatic/prefetch=0")},
 		{what: "consuming, no prefetch limit: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=0", "automatic/prefetch=0")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / one after another", atLeast: true, bound: 8, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=amqpx")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / a connection per call", atLeast: true, bound: 30, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=per_call")},
