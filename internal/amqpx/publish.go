@@ -78,8 +78,7 @@ func sendable(exchange, routingKey string, msg amqp.Publishing) error {
 }
 
 func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
-	defer context.AfterFunc(ctx, s.socket.cut)()
-	err := s.confirmMode()
+	err := s.confirmMode(ctx)
 	var confirm *amqp.DeferredConfirmation
 	if err == nil {
 		confirm, err = s.PublishDeferred(ctx, exchange, routingKey, msg)
@@ -87,7 +86,13 @@ func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey str
 	if err != nil && s.lost() == nil {
 		return err
 	}
-	if err == nil && confirm.Wait() {
+	acked := false
+	if err == nil {
+		if acked, err = confirm.WaitContext(ctx); err != nil {
+			s.socket.cut()
+		}
+	}
+	if acked {
 		if len(s.returns) > 0 { // the broker returns a message before it confirms it
 			return unroutableError(<-s.returns)
 		}
@@ -104,10 +109,11 @@ func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey str
 }
 
 // confirmMode has the broker confirm and return messages from here on.
-func (s *Session) confirmMode() error {
+func (s *Session) confirmMode(ctx context.Context) error {
 	if s.returns != nil {
 		return nil
 	}
+	defer context.AfterFunc(ctx, s.socket.cut)()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.Confirm(false); err != nil {

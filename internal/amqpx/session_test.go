@@ -204,6 +204,37 @@ func TestConsumeLeftEarly(t *testing.T) {
 	brokertest.Eventually(t, soon, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
 }
 
+// A consumer whose program did not call Qos gets 30 messages ahead, not all there are.
+func TestPrefetchByDefault(t *testing.T) {
+	t.Parallel()
+	for what, test := range map[string]struct {
+		qos   func(*amqpx.Session) error
+		ready int
+	}{
+		"by default":    {func(*amqpx.Session) error { return nil }, 10},
+		"by Qos":        {func(s *amqpx.Session) error { return s.Qos(35, 0, false) }, 5},
+		"without limit": {func(s *amqpx.Session) error { return s.Qos(0, 0, false) }, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			v := brokertest.NewVhost(t)
+			publish(t, quorumQueue(t, v), "q", numbers(40)...)
+			session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+				if err := test.qos(s); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.ConsumeManualAck(ctx, "q"); err != nil {
+					t.Error(err)
+				}
+				brokertest.Eventually(t, soon, "all that may be delivered is", func() bool {
+					q := v.Queue("q")
+					return q.Ready == test.ready && q.Unacked == 40-test.ready
+				})
+			})
+		})
+	}
+}
+
 func TestConsumeAutoAck(t *testing.T) {
 	t.Parallel()
 	v := brokertest.NewVhost(t)
