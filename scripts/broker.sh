@@ -255,7 +255,7 @@ native_runs() {
 }
 
 start_native() {
-  local port
+  local port host
   for port in "$DIST_PORT" "$ERL_EPMD_PORT"; do
     ! port_open localhost "$port" || die "port $port is taken: choose others with DIST_PORT and ERL_EPMD_PORT" 3
   done
@@ -263,7 +263,8 @@ start_native() {
   echo '[rabbitmq_management].' >"$state/enabled_plugins"
   # For each connection RabbitMQ looks up the name of its own machine, to tell the client the name of
   # the cluster. Where only a DNS server could know it, that may take five seconds.
-  printf '{lookup, [file, native]}.\n{host, {127,0,0,1}, ["%s"]}.\n' "${HOSTNAME%%.*}" >"$state/inetrc"
+  host=$(uname -n)
+  printf '{lookup, [file, native]}.\n{host, {127,0,0,1}, ["%s"]}.\n' "${host%%.*}" >"$state/inetrc"
   {
     echo "listeners.tcp.local = 127.0.0.1:$AMQP_PORT"
     echo "management.tcp.ip = 127.0.0.1"

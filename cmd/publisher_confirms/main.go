@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func main() {
 			ContentType:  "application/octet-stream",
 			Body:         bytes.Repeat([]byte("."), *size),
 		}
+		if err := checkQueueIsEmpty(ctx, url); err != nil {
+			return err
+		}
 		var oneByOne time.Duration
 		for _, way := range []struct {
 			name    string
@@ -61,7 +65,7 @@ func main() {
 			case kept < *n:
 				return fmt.Errorf("%s: %d messages confirmed, but %d in the queue", way.name, *n, kept)
 			}
-			oneByOne = max(oneByOne, took)
+			oneByOne = cmp.Or(oneByOne, took)
 			program.Printf(" [x] %-15s %d messages in %.2f s, %.0f messages/s, %.1f times one by one\n",
 				way.name+":", *n, took.Seconds(), float64(*n)/took.Seconds(), oneByOne.Seconds()/took.Seconds())
 		}

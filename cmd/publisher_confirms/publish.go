@@ -66,19 +66,22 @@ func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishin
 			for _, confirm := range confirms {
 				acked, err := confirm.WaitContext(ctx)
 				if err != nil {
-					return err
+					return context.Cause(ctx)
 				}
 				if len(returns) > 0 {
 					return amqpx.ErrUnroutable
 				}
+				if !acked && s.IsClosed() {
+					return amqpx.ErrUnconfirmed // the next session publishes the whole batch again
+				}
 				if !acked {
-					// Which also happens when the connection is lost: then the whole batch
-					// is published again in the next session.
 					return amqpx.ErrNacked
 				}
-				done()
 			}
 			published += len(confirms)
+			for range confirms {
+				done()
+			}
 		}
 		return nil
 	})
@@ -96,6 +99,7 @@ func publishAsynchronously(ctx context.Context, url string, n int, msg amqp.Publ
 		func(msg amqp.Publishing, err error) { // the fate of each message
 			if err != nil {
 				refused = fmt.Errorf("message %s: %w", msg.MessageId, err)
+				return
 			}
 			done()
 		})
@@ -120,6 +124,20 @@ func publishOrGiveUp(ctx context.Context, publish way, url string, n int, msg am
 	return publish(ctx, url, n, msg, func() {
 		stalled.Reset(patience)
 		done()
+	})
+}
+
+// checkQueueIsEmpty makes sure that the messages to be counted are this program's.
+func checkQueueIsEmpty(ctx context.Context, url string) error {
+	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	defer cancel()
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		q, err := s.DeclareQuorumQueue(queue)
+		if err == nil && q.Messages > 0 {
+			err = fmt.Errorf("there are %d messages in the queue %q: wait until the other run has ended, or remove "+
+				"what a killed one has left: make ctl ARGS='delete_queue %s'", q.Messages, queue, queue)
+		}
+		return err
 	})
 }
 

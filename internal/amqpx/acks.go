@@ -30,9 +30,14 @@ type Acks struct {
 }
 
 // CoalesceAcks returns an Acks for the session, whose deliveries must all be
-// acknowledged through it. It acknowledges as soon as every deliveries in a row
-// have been dealt with, after 50 milliseconds at the latest, and at the end of
-// the session. More than half the prefetch count makes the consumer wait.
+// acknowledged through it: none rejected, none left out. It acknowledges as soon
+// as every deliveries in a row have been dealt with, after 50 milliseconds at the
+// latest, and at the end of the session. More than half the prefetch count makes
+// the consumer wait.
+//
+// Those behind a delivery that is not dealt with yet get an acknowledgement each,
+// when the 50 milliseconds are over, and RabbitMQ may forget some of them if the
+// session ends at once: it passes on 32 at a time to a quorum queue.
 func (s *Session) CoalesceAcks(every int) *Acks {
 	a := &Acks{session: s, every: every, early: make(map[uint64]bool)}
 	s.stops = append(s.stops, a.flush)
@@ -41,8 +46,12 @@ func (s *Session) CoalesceAcks(every int) *Acks {
 
 // Ack acknowledges a delivery, now or a little later. The error is that of an
 // earlier acknowledgement: the session is lost, and what it left without one will
-// be delivered again.
+// be delivered again. A delivery of another session is refused with
+// [amqp.ErrClosed]: its tag is another message's here.
 func (a *Acks) Ack(d amqp.Delivery) error {
+	if d.Acknowledger != a.session.Channel {
+		return amqp.ErrClosed
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if d.DeliveryTag != a.done+1 {

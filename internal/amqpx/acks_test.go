@@ -263,6 +263,7 @@ func TestAcksEndWithTheirSession(t *testing.T) {
 	publish(t, quorumQueue(t, v), "q", numbers(10)...)
 	sessions := 0
 	var second []string
+	var old amqp.Delivery // of the first session
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
 		sessions++
 		if err := s.Qos(10, 0, false); err != nil {
@@ -278,6 +279,9 @@ func TestAcksEndWithTheirSession(t *testing.T) {
 			taken++
 			switch {
 			case sessions == 2:
+				if err := acks.Ack(withTag(old, 3)); err == nil {
+					t.Error("a delivery of the first session was acknowledged in the second")
+				}
 				second = append(second, string(d.Body))
 				if taken == 3 { // the rest is not handed in
 					return nil
@@ -290,6 +294,7 @@ func TestAcksEndWithTheirSession(t *testing.T) {
 					return err
 				}
 			case taken == 10:
+				old = d
 				brokertest.Eventually(t, soon, "five are acknowledged", func() bool { return v.Queue("q").Unacked == 5 })
 				v.CloseConnections("a test")
 				brokertest.Eventually(t, soon, "the session is lost", s.IsClosed)

@@ -74,23 +74,62 @@ func sendable(exchange, routingKey string, msg amqp.Publishing) error {
 			return fmt.Errorf("%.20q... is %d bytes long; names, keys and message properties have at most 255", field, len(field))
 		}
 	}
-	return msg.Headers.Validate()
+	if err := msg.Headers.Validate(); err != nil {
+		return err
+	}
+	// The headers go in one frame, of 128 KiB unless the broker says otherwise.
+	size, err := headerSize(msg.Headers)
+	if err == nil && size > maxHeaders {
+		err = fmt.Errorf("the headers are %d bytes long; %d fit", size, maxHeaders)
+	}
+	return err
+}
+
+const maxHeaders = 120_000
+
+// headerSize is what a header value takes, or a little more.
+func headerSize(value any) (size int, err error) {
+	size = 16 // what is not counted below
+	add := func(value any) {
+		n, e := headerSize(value)
+		size, err = size+n, cmp.Or(err, e)
+	}
+	switch v := value.(type) {
+	case string:
+		size += len(v)
+	case []byte:
+		size += len(v)
+	case []any:
+		for _, element := range v {
+			add(element)
+		}
+	case amqp.Table:
+		for key, element := range v {
+			if len(key) > 255 {
+				return 0, fmt.Errorf("the header %.20q... has a name of %d bytes; 255 fit", key, len(key))
+			}
+			size += len(key)
+			add(element)
+		}
+	}
+	return size, err
 }
 
 func (s *Session) publishConfirmed(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) error {
 	err := s.confirmMode(ctx)
 	var confirm *amqp.DeferredConfirmation
 	if err == nil {
-		confirm, err = s.PublishDeferred(ctx, exchange, routingKey, msg)
+		confirm, err = s.publish(ctx, exchange, routingKey, msg)
 	}
 	if err != nil && s.lost() == nil {
 		return err
 	}
 	acked := false
 	if err == nil {
-		if acked, err = confirm.WaitContext(ctx); err != nil {
+		if _, err = confirm.WaitContext(ctx); err != nil && !confirm.Acked() {
 			s.socket.cut()
 		}
+		acked = confirm.Acked()
 	}
 	if acked {
 		if len(s.returns) > 0 { // the broker returns a message before it confirms it
@@ -129,8 +168,18 @@ func (s *Session) confirmMode(ctx context.Context) error {
 //
 // It is the channel's PublishWithDeferredConfirm, but does not hang: a broker that
 // blocks publishers can leave a message stuck in the socket, and when ctx ends,
-// the session ends with it.
+// the session ends with it. A session that has used PublishConfirmed refuses: it
+// takes a returned message for the one that it waits for.
 func (s *Session) PublishDeferred(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	if s.returns != nil {
+		return nil, errMixed
+	}
+	return s.publish(ctx, exchange, routingKey, msg)
+}
+
+var errMixed = errors.New("PublishDeferred and PublishConfirmed need a session each")
+
+func (s *Session) publish(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
 	if err := sendable(exchange, routingKey, msg); err != nil {
 		return nil, err
 	}

@@ -192,3 +192,17 @@ func TestPublishUnconfirmed(t *testing.T) {
 	})
 	brokertest.Eventually(t, soon, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
 }
+
+// What comes back on a session is taken for the message that PublishConfirmed waits for.
+func TestOneWayToPublishInASession(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+		if err := s.PublishConfirmed(ctx, "", "nowhere", text("")); !errors.Is(err, amqpx.ErrUnroutable) {
+			t.Errorf("PublishConfirmed: %v", err)
+		}
+		if _, err := s.PublishDeferred(ctx, "", "nowhere", text("")); err == nil {
+			t.Error("PublishDeferred beside PublishConfirmed")
+		}
+	})
+}

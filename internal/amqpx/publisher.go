@@ -24,6 +24,7 @@ type Publisher struct {
 	report  func(amqp.Publishing, error)
 	window  chan struct{} // holds an element for each message without a fate
 	ended   chan struct{} // closed when there will be no further session
+	closing sync.Mutex
 
 	mu       sync.Mutex
 	err      error         // why there will be no further session
@@ -46,10 +47,12 @@ type outgoing struct {
 // one twice.
 type route struct{ exchange, routingKey, messageID string }
 
-// NewPublisher returns a publisher that connects to the broker at url. Each new
-// session begins with declare. Once for every message, one call at a time,
-// report gets its fate: nil for confirmed, or an error that wraps
-// [ErrUnroutable], [ErrNacked], or [ErrUnconfirmed] if the publisher ended first.
+// NewPublisher returns a publisher that connects to the broker at url and has at
+// most window messages on their way. Each new session begins with declare, which
+// must not publish. Once for every message, one call at a time, report gets its
+// fate: nil for confirmed, or an error that wraps [ErrUnroutable], [ErrNacked], or
+// [ErrUnconfirmed] if the publisher ended first. The next message waits for report
+// to return, so report must not call the publisher's methods.
 //
 // The publisher ends with Close, with ctx, and with what ends [Run].
 func NewPublisher(ctx context.Context, url string, window int, declare func(*Session) error, report func(amqp.Publishing, error)) *Publisher {
@@ -58,7 +61,7 @@ func NewPublisher(ctx context.Context, url string, window int, declare func(*Ses
 		cancel:  cancel,
 		declare: declare,
 		report:  report,
-		window:  make(chan struct{}, window),
+		window:  make(chan struct{}, max(window, 1)),
 		ended:   make(chan struct{}),
 	}
 	go func() {
@@ -112,6 +115,8 @@ func (p *Publisher) Publish(exchange, routingKey string, msg amqp.Publishing) er
 // why the publisher had ended before, nil if it had not. A closed publisher has.
 func (p *Publisher) Close() error {
 	defer p.cancel()
+	p.closing.Lock() // two would wait for each other's half of the window
+	defer p.closing.Unlock()
 	for range cap(p.window) { // no message without a fate is left
 		select {
 		case p.window <- struct{}{}:
@@ -150,7 +155,7 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 	}
 	closed := s.NotifyClose(make(chan *amqp.Error, 1))
 	returns := s.NotifyReturn(make(chan amqp.Return, cap(p.window)))
-	returned := make(map[route]amqp.Return)
+	returned := make(map[route][]amqp.Return) // in order
 
 	p.mu.Lock()
 	p.session, p.inFlight = s, make(chan outgoing, cap(p.window))
@@ -180,14 +185,16 @@ func (p *Publisher) publish(ctx context.Context, s *Session) error {
 		// The broker returns a message before it confirms it.
 		for len(returns) > 0 {
 			r := <-returns
-			returned[route{r.Exchange, r.RoutingKey, r.MessageId}] = r
+			from := route{r.Exchange, r.RoutingKey, r.MessageId}
+			returned[from] = append(returned[from], r)
 		}
 		to := route{out.exchange, out.routingKey, out.msg.MessageId}
-		r, unroutable := returned[to]
-		delete(returned, to)
-		switch {
-		case unroutable:
-			p.report(out.msg, unroutableError(r))
+		switch back := returned[to]; {
+		case len(back) > 0:
+			if returned[to] = back[1:]; len(back) == 1 {
+				delete(returned, to)
+			}
+			p.report(out.msg, unroutableError(back[0]))
 		case !acked:
 			p.report(out.msg, ErrNacked)
 		default:

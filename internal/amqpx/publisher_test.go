@@ -208,6 +208,28 @@ func TestPublisherClose(t *testing.T) {
 	}
 }
 
+// Close may be called by several at once.
+func TestPublisherClosesOnce(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	for range 20 {
+		p := amqpx.NewPublisher(t.Context(), v.URL, 100, declareQ, func(amqp.Publishing, error) {})
+		for range 100 {
+			if err := p.Publish("", "q", text("")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var closing sync.WaitGroup
+		for range 3 {
+			closing.Go(func() { p.Close() })
+		}
+		closing.Wait()
+	}
+	if n := v.Queue("q").Ready; n != 2000 {
+		t.Errorf("%d messages are in the queue", n)
+	}
+}
+
 // What cannot be sent at all is refused on the spot, and has no fate.
 func TestPublisherTakesNothingThatCannotBeSent(t *testing.T) {
 	t.Parallel()
@@ -221,8 +243,19 @@ func TestPublisherTakesNothingThatCannotBeSent(t *testing.T) {
 		if err := p.Publish("", "q", amqp.Publishing{Headers: amqp.Table{"x": struct{}{}}}); err == nil {
 			t.Error("a header without an AMQP type was taken")
 		}
+		for what, headers := range map[string]amqp.Table{
+			"with a long name":            {strings.Repeat("k", 256): ""},
+			"with a long name inside":     {"x": []any{amqp.Table{strings.Repeat("k", 256): ""}}},
+			"that is larger than a frame": {"x": strings.Repeat("v", 130_000)},
+			"whose bytes fill a frame":    {"x": make([]byte, 130_000)},
+		} {
+			if err := p.Publish("", "q", amqp.Publishing{Headers: headers}); err == nil {
+				t.Errorf("a header %s was taken", what)
+			}
+		}
 	}
-	if err := p.Publish("", "q", text("good")); err != nil {
+	largest := amqp.Table{strings.Repeat("k", 255): strings.Repeat("v", 119_000)}
+	if err := p.Publish("", "q", amqp.Publishing{Headers: largest}); err != nil {
 		t.Error(err)
 	}
 	if err := p.Close(); err != nil {
@@ -386,19 +419,27 @@ func TestPublisherTellsMessagesWithTheSameIDApart(t *testing.T) {
 	t.Parallel()
 	v := brokertest.NewVhost(t)
 	got := make(map[string]error)
-	p := amqpx.NewPublisher(t.Context(), v.URL, 10, declareQ, func(msg amqp.Publishing, err error) {
+	p := amqpx.NewPublisher(t.Context(), v.URL, 100, declareQ, func(msg amqp.Publishing, err error) {
 		got[string(msg.Body)] = err
 	})
-	for key, id := range map[string]string{"q": "same", "nowhere": "same"} {
-		if err := p.Publish("", key, amqp.Publishing{MessageId: id, Body: []byte(key)}); err != nil {
-			t.Fatal(err)
+	const n = 50 // the broker returns several before the first is looked at
+	for i := range n {
+		for _, key := range []string{"q", "nowhere"} {
+			if err := p.Publish("", key, amqp.Publishing{MessageId: "same", Body: fmt.Append(nil, key, i)}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got["q"] != nil || !errors.Is(got["nowhere"], amqpx.ErrUnroutable) {
-		t.Errorf("the message to a queue: %v; the message to nowhere: %v", got["q"], got["nowhere"])
+	for i := range n {
+		if err, there := got[fmt.Sprint("q", i)]; err != nil || !there {
+			t.Errorf("message %d to a queue: %v", i, err)
+		}
+		if err := got[fmt.Sprint("nowhere", i)]; !errors.Is(err, amqpx.ErrUnroutable) {
+			t.Errorf("message %d to nowhere: %v", i, err)
+		}
 	}
 }
 

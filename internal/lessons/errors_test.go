@@ -395,3 +395,21 @@ func TestRefusedPermission(t *testing.T) {
 		})
 	}
 }
+
+// What publisher_confirms counts must be its own messages, and others' are not deleted.
+func TestOthersMessagesAreNotCounted(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	ch := channel(t, v.URL)
+	declareQueue(t, ch, "publisher_confirms")
+	publish(t, ch, "", "publisher_confirms", text("another run's"))
+	wantFailure(t, v.URL, "publisher_confirms", nil, "1 messages", "delete_queue publisher_confirms")
+	if n := v.Queue("publisher_confirms").Ready; n != 1 {
+		t.Errorf("the queue has %d messages", n)
+	}
+	v.DeleteQueue("publisher_confirms")
+	p := programtest.Run(t, v.URL, 0, "publisher_confirms", "-n=10")
+	if v.HasQueue("publisher_confirms") || len(p.Stdout()) != 3 {
+		t.Errorf("the queue is left, or:\n%s", p.Output())
+	}
+}
