@@ -16,7 +16,7 @@ func main() {
 	check(err)
 	queue, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	check(err)
-	check(ch.Qos(100, 0, false))
+	check(ch.Qos(30, 0, false))
 	deliveries, err := ch.Consume(queue.Name, "", false, false, false, false, nil)
 	check(err)
 	fmt.Println(" [*] Waiting for messages. To exit press CTRL+C")
