@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -71,8 +72,8 @@ func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishin
 				if len(returns) > 0 {
 					return amqpx.ErrUnroutable
 				}
-				if !acked && s.IsClosed() {
-					return amqpx.ErrUnconfirmed // the next session publishes the whole batch again
+				if !acked && s.IsClosed() { // the next session publishes the whole batch again
+					return cmp.Or(context.Cause(ctx), amqpx.ErrUnconfirmed)
 				}
 				if !acked {
 					return amqpx.ErrNacked

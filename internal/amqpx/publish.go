@@ -168,13 +168,18 @@ func (s *Session) confirmMode(ctx context.Context) error {
 //
 // It is the channel's PublishWithDeferredConfirm, but does not hang: a broker that
 // blocks publishers can leave a message stuck in the socket, and when ctx ends,
-// the session ends with it. A session that has used PublishConfirmed refuses: it
-// takes a returned message for the one that it waits for.
+// the session ends with it and the error is the cause of that. A session that has
+// used PublishConfirmed refuses: it takes a returned message for the one that it
+// waits for.
 func (s *Session) PublishDeferred(ctx context.Context, exchange, routingKey string, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
 	if s.returns != nil {
 		return nil, errMixed
 	}
-	return s.publish(ctx, exchange, routingKey, msg)
+	confirm, err := s.publish(ctx, exchange, routingKey, msg)
+	if err != nil {
+		err = cmp.Or(context.Cause(ctx), err)
+	}
+	return confirm, err
 }
 
 var errMixed = errors.New("PublishDeferred and PublishConfirmed need a session each")
