@@ -1,6 +1,7 @@
 package amqpx
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Acks struct {
 	last  uint64          // the last one of them that is still to acknowledge
 	count int             // how many of them are
 	early map[uint64]bool // handed in before one with a lower tag; true: acknowledged
+	loose []uint64        // those of them that are still to acknowledge, and some that are done
 	timer *time.Timer     // flushes; nil while nothing waits
 	err   error
 }
@@ -35,12 +37,10 @@ type Acks struct {
 // latest, and at the end of the session. More than half the prefetch count makes
 // the consumer wait.
 //
-// Those behind a delivery that is not dealt with yet get an acknowledgement each,
-// when the 50 milliseconds are over, and RabbitMQ may forget some of them if the
-// session ends at once: it passes on 32 at a time to a quorum queue.
+// Those behind a delivery that is not dealt with yet get an acknowledgement each.
 func (s *Session) CoalesceAcks(every int) *Acks {
 	a := &Acks{session: s, every: every, early: make(map[uint64]bool)}
-	s.stops = append(s.stops, a.flush)
+	s.stops = slices.Insert(s.stops, 0, a.flush) // before the consumers end
 	return a
 }
 
@@ -56,6 +56,7 @@ func (a *Acks) Ack(d amqp.Delivery) error {
 	defer a.mu.Unlock()
 	if d.DeliveryTag != a.done+1 {
 		a.early[d.DeliveryTag] = false
+		a.loose = append(a.loose, d.DeliveryTag)
 	} else {
 		a.next(false)
 		for acked, ok := a.early[a.done+1]; ok; acked, ok = a.early[a.done+1] {
@@ -66,7 +67,13 @@ func (a *Acks) Ack(d amqp.Delivery) error {
 	if a.count >= a.every {
 		a.ackInOrder()
 	}
-	if a.timer == nil && a.count+len(a.early) > 0 {
+	if len(a.loose) >= a.every {
+		a.loose = slices.DeleteFunc(a.loose, func(tag uint64) bool { return tag <= a.done })
+		if len(a.loose) >= a.every {
+			a.ackLoose()
+		}
+	}
+	if a.timer == nil && a.count+len(a.loose) > 0 {
 		a.timer = time.AfterFunc(ackDelay, a.flush)
 	}
 	return a.err
@@ -83,10 +90,25 @@ func (a *Acks) next(acked bool) {
 
 // ackInOrder acknowledges all deliveries up to the last one.
 func (a *Acks) ackInOrder() {
-	if err := a.session.Ack(a.last, true); err != nil && a.err == nil {
+	a.ack(a.last, true)
+	a.count = 0
+}
+
+// ackLoose acknowledges those that are not in order, each by itself.
+func (a *Acks) ackLoose() {
+	for _, tag := range a.loose {
+		if tag > a.done {
+			a.ack(tag, false)
+			a.early[tag] = true
+		}
+	}
+	a.loose = a.loose[:0]
+}
+
+func (a *Acks) ack(tag uint64, multiple bool) {
+	if err := a.session.Ack(tag, multiple); err != nil && a.err == nil {
 		a.err = err
 	}
-	a.count = 0
 }
 
 // flush acknowledges all that was handed in.
@@ -100,13 +122,5 @@ func (a *Acks) flush() {
 	if a.count > 0 {
 		a.ackInOrder()
 	}
-	for tag, acked := range a.early {
-		if acked {
-			continue
-		}
-		if err := a.session.Ack(tag, false); err != nil && a.err == nil {
-			a.err = err
-		}
-		a.early[tag] = true
-	}
+	a.ackLoose()
 }

@@ -98,26 +98,53 @@ func TestAcksAcknowledgeWhatWasHandedInAndNothingElse(t *testing.T) {
 	}
 }
 
-// The session ends at once. Several goroutines have dealt with the deliveries side by side, so
-// that they were handed in nearly in order.
-//
-// (Wholly out of order it would be too much for the broker: when a connection is closed,
-// RabbitMQ forgets acknowledgements for quorum queues that its channel could not pass on yet,
-// which it does 32 at a time.)
+// The session ends at once, and RabbitMQ would forget what it has not passed on to the queue by
+// then, which it does 32 at a time.
 func TestAcksAreOutAtTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		seed := rand.Uint64()
 		random := rand.New(rand.NewPCG(seed, 0))
-		n := 1 + random.IntN(150)
-		handedIn := make([]int, random.IntN(n+1))
-		for i := range handedIn {
-			handedIn[i] = i
-		}
-		for i := 0; i+3 <= len(handedIn); i += 3 {
-			random.Shuffle(3, func(a, b int) { handedIn[i+a], handedIn[i+b] = handedIn[i+b], handedIn[i+a] })
-		}
+		n := 1 + random.IntN(300)
+		handedIn := random.Perm(n)[:random.IntN(n+1)]
 		testAcks(t, random, seed, n, handedIn, func(*testing.T, *brokertest.Vhost) {})
+	}
+}
+
+// All but the first of 300: each has an acknowledgement of its own.
+func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
+	t.Parallel()
+	for how, end := range map[string]func(cancel func()){
+		"the function returns": func(func()) {},
+		"its context ends":     func(cancel func()) { cancel() },
+	} {
+		for _, coalesced := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/coalesced=%t", how, coalesced), func(t *testing.T) {
+				t.Parallel()
+				for range 5 {
+					v := brokertest.NewVhost(t)
+					session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+						ctx, cancel := context.WithCancel(ctx)
+						defer cancel()
+						deliveries := consumed(t, ctx, s, 300)
+						acks := s.CoalesceAcks(100)
+						for _, i := range rand.Perm(299) {
+							ack := func(d amqp.Delivery) error { return d.Ack(false) }
+							if coalesced {
+								ack = acks.Ack
+							}
+							if err := ack(deliveries[1+i]); err != nil {
+								t.Error(err)
+							}
+						}
+						end(cancel)
+					})
+					if got := left(t, v, 1); got[0] != "0" {
+						t.Errorf("the queue has %q", got)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -355,6 +382,38 @@ func TestAcksGoOnAfterAGap(t *testing.T) {
 		}
 		if err == nil {
 			t.Error("no acknowledgement for three in a row")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Those behind a delivery that takes long do not have to wait for the delay either.
+func TestAcksDoNotWaitForASlowDelivery(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	lost := false
+	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+		if lost {
+			return nil
+		}
+		deliveries := consumed(t, ctx, s, 4)
+		acks := s.CoalesceAcks(3)
+		v.CloseConnections("a test")
+		brokertest.Eventually(t, soon, "the session is lost", s.IsClosed)
+		lost = true // which shows when an acknowledgement goes out
+		for _, d := range deliveries[1:3] {
+			if err := acks.Ack(d); err != nil {
+				t.Errorf("too early for an acknowledgement: %v", err)
+			}
+		}
+		err := acks.Ack(deliveries[3])
+		if err == nil {
+			t.Error("no acknowledgement for three")
 		}
 		return err
 	})

@@ -5,8 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	// A loop that is still busy so long after the end of its ctx keeps its last
+	// delivery only. What was delivered ahead goes back a few at a time, so that an
+	// acknowledgement finds room among the 32 under way; see close.
+	handBackAfter  = 100 * time.Millisecond
+	handBackAtOnce = 16
+	handBackPause  = 20 * time.Millisecond
 )
 
 var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
@@ -22,10 +33,11 @@ func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
 // until its delivery is acknowledged, and delivers it again if the session ends
 // before that.
 //
-// The deliveries end when ctx does. What was delivered ahead of the loop goes
-// back to the queue at once, while the loop may still be busy with the delivery
-// in hand. They also end with the session, and when the broker cancels the
-// consumer, for instance because the queue was deleted; [Run] then starts anew.
+// The deliveries end when ctx does. What was delivered ahead of the loop then goes
+// back to the queue: with the end of the session, and after 0.1 seconds even while
+// the loop is still busy with the delivery in hand. They also end with the
+// session, and when the broker cancels the consumer, for instance because the
+// queue was deleted; [Run] then starts anew.
 //
 // Declare, bind and set Qos before: from here on the session may use the
 // channel to end the consumer. See https://www.rabbitmq.com/docs/consumers.
@@ -52,24 +64,34 @@ func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter
 	}
 
 	s.consuming.Store(true)
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
+	cancel := sync.OnceValue(func() error {
 		s.writing.Lock()
-		err := s.Cancel(tag, false)
-		s.writing.Unlock()
-		if err != nil {
-			return // the channel is gone, and with it its hold on the messages
+		defer s.writing.Unlock()
+		return s.Cancel(tag, false)
+	})
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		if s.endsWithin(handBackAfter) || cancel() != nil || autoAck {
+			return
 		}
+		n := 0
 		for d := range deliveries {
-			if !autoAck {
-				d.Nack(false, true) // fails only with the channel, as above
+			d.Nack(false, true) // fails only with the channel, which hands back all it holds
+			if n++; n%handBackAtOnce == 0 && s.endsWithin(handBackPause) {
+				return
 			}
 		}
 	})
 	s.stops = append(s.stops, func() {
 		if !stop() {
-			<-stopped
+			<-ended
+		}
+		if cancel() != nil || s.done || autoAck {
+			return
+		}
+		for d := range deliveries {
+			d.Nack(false, true)
 		}
 	})
 

@@ -28,9 +28,7 @@ const (
 	closeTimeout = time.Second
 
 	// A queue may hold more than the memory does. Until the program calls Qos, the
-	// broker sends at most so many deliveries ahead of the acknowledgements. It is
-	// less than the 32 acknowledgements that a channel has under way to a quorum
-	// queue: what waits behind these is forgotten when the channel closes.
+	// broker sends at most so many deliveries ahead of the acknowledgements.
 	defaultPrefetch = 30
 )
 
@@ -47,7 +45,9 @@ type Session struct {
 	closed   func() *amqp.Error // waits until the channel is closed and says why
 	cutShort error              // why deliveries ended that nobody had stopped
 	returns  chan amqp.Return   // nil until the channel is in confirm mode
-	stops    []func()           // each ends a consumer of this session
+	stops    []func()           // each ends a consumer, or what gathers acknowledgements
+	ending   chan struct{}      // is closed when fn has returned
+	done     bool               // it returned without an error
 
 	prefetch  bool        // Qos was called
 	consuming atomic.Bool // there is or was a consumer
@@ -188,7 +188,7 @@ func open(ctx context.Context, url string) (*Session, error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, socket.cut)()
 
-	s := &Session{conn: conn, socket: socket}
+	s := &Session{conn: conn, socket: socket, ending: make(chan struct{})}
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
 	s.watch.Go(func() {
 		for b := range blocked { // is closed with the connection
@@ -223,6 +223,7 @@ func (s *Session) run(ctx context.Context, fn func(*Session) error) (err, lost e
 		})
 	})()
 	err = fn(s)
+	s.done = err == nil
 	if err != nil || s.cutShort != nil {
 		lost = s.lost()
 	}
@@ -242,11 +243,33 @@ func (s *Session) lost() error {
 
 // close ends the consumers and the connection, within a second if the broker
 // does not answer.
+//
+// RabbitMQ passes 32 acknowledgements at a time on to a quorum queue, and forgets
+// the others if the channel closes meanwhile. It answers basic.cancel when the
+// queue has had those, so a consumer is cancelled after the last acknowledgement.
+//
+// What is left then was delivered ahead, and is handed back: in one go if fn has
+// done its work, else one by one, as the delivery in hand must come back from the
+// closing channel. RabbitMQ 4 counts that as a failed attempt to deal with it.
 func (s *Session) close() {
 	defer time.AfterFunc(closeTimeout, s.socket.cut).Stop()
+	close(s.ending)
 	for _, stop := range s.stops {
 		stop()
 	}
+	if s.done && s.consuming.Load() {
+		s.Nack(0, true, true) // 0: all that are not acknowledged
+	}
 	s.conn.Close() // fails if the connection is lost, which closes it as well
 	s.watch.Wait()
+}
+
+// endsWithin waits for a while, and reports whether fn returned meanwhile.
+func (s *Session) endsWithin(while time.Duration) bool {
+	select {
+	case <-s.ending:
+		return true
+	case <-time.After(while):
+		return false
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,81 @@ func TestConsumeEndsWithContext(t *testing.T) {
 	}
 	if strings.Join(rest, "") != "3456789" {
 		t.Errorf("the rest came back as %q", rest)
+	}
+}
+
+// A session that ends at once hands back what was delivered ahead, in its order and without
+// blame: RabbitMQ 4, which counts failed attempts apart from deliveries, counts none. Only what a
+// function was busy with when it failed counts.
+func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("cannot deal with it")
+	for name, test := range map[string]struct {
+		prefetch int
+		cancel   bool
+		result   error
+		failures int
+	}{
+		"the context ends":             {200, true, nil, 0},
+		"the function returns":         {200, false, nil, 0},
+		"the function fails":           {30, false, failed, 1},
+		"it fails as the context ends": {30, true, failed, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := brokertest.NewVhost(t)
+			ch := quorumQueue(t, v)
+			publish(t, ch, "q", numbers(test.prefetch)...)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+				if err := s.Qos(test.prefetch, 0, false); err != nil {
+					return err
+				}
+				deliveries, err := s.ConsumeManualAck(ctx, "q")
+				if err != nil {
+					return err
+				}
+				for d := range deliveries {
+					if string(d.Body) == "2" { // in hand, "0" and "1" are done
+						brokertest.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+						if test.cancel {
+							cancel()
+						}
+						return test.result
+					}
+					if err := d.Ack(false); err != nil {
+						return err
+					}
+				}
+				return errors.New("the deliveries ended")
+			})
+			if err != test.result {
+				t.Errorf("Run = %v, want %v", err, test.result)
+			}
+			left := test.prefetch - 2
+			brokertest.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == left })
+			v4, failures, bodies := false, 0, []string{}
+			for range left {
+				d, ok, err := ch.Get("q", true)
+				if err != nil || !ok {
+					t.Fatalf("after %q: %v, %v", bodies, ok, err)
+				}
+				if d.Headers["x-acquired-count"] != nil {
+					v4 = true
+				}
+				if d.Headers["x-delivery-count"] != nil {
+					failures++
+				}
+				bodies = append(bodies, string(d.Body))
+			}
+			if v4 && failures != test.failures {
+				t.Errorf("%d messages count as failed, want %d", failures, test.failures)
+			}
+			if test.result == nil && !slices.Equal(bodies, numbers(test.prefetch)[2:]) {
+				t.Errorf("the rest came back as %q", bodies)
+			}
+		})
 	}
 }
 

@@ -191,15 +191,19 @@ func TestForgottenAcksPileUp(t *testing.T) {
 				t.Errorf("the worker should have got %d tasks:\n%s", test.gets, worker.Output())
 			}
 
-			// They were done, and are done again: nobody told the broker.
+			// They were done, and are done again: nobody told the broker. (RabbitMQ 3 puts
+			// them behind the others.)
 			worker.Stop()
 			awaitReady(t, v, "task_queue", 5)
 			next := startConsumer(t, v.URL, "worker")
-			for i := range 5 {
-				again := " (redelivered)"
-				if line := next.Await("Received").Text; strings.HasSuffix(line, again) != (i < test.gets) {
-					t.Errorf("task %d: %q, though %d of the tasks were delivered before", i, line, test.gets)
+			again := 0
+			for range 5 {
+				if strings.HasSuffix(next.Await("Received").Text, " (redelivered)") {
+					again++
 				}
+			}
+			if again != test.gets {
+				t.Errorf("%d tasks were delivered before, want %d", again, test.gets)
 			}
 			next.Stop()
 		})
