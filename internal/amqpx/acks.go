@@ -38,6 +38,8 @@ type Acks struct {
 // the consumer wait.
 //
 // Those behind a delivery that is not dealt with yet get an acknowledgement each.
+// All consumers of the session share one ctx, and all calls of Ack have returned
+// when the session's function does.
 func (s *Session) CoalesceAcks(every int) *Acks {
 	a := &Acks{session: s, every: every, early: make(map[uint64]bool)}
 	s.stops = slices.Insert(s.stops, 0, a.flush) // before the consumers end

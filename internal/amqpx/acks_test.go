@@ -25,8 +25,14 @@ func numbers(n int) []string {
 	return bodies
 }
 
-// consumed declares the queue "q", publishes n messages to it and has all of them delivered.
+// consumed declares the queue "q", publishes n messages to it and takes all of them.
 func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n int) []amqp.Delivery {
+	t.Helper()
+	return consumedOf(t, ctx, s, n, n)
+}
+
+// consumedOf has n messages delivered, of which it takes some.
+func consumedOf(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) []amqp.Delivery {
 	t.Helper()
 	queue, err := s.DeclareQuorumQueue("q")
 	if err != nil {
@@ -49,12 +55,12 @@ func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n int) []amqp
 	}
 	var all []amqp.Delivery
 	for d := range deliveries {
-		if all = append(all, d); len(all) == n {
+		if all = append(all, d); len(all) == some {
 			break
 		}
 	}
-	if len(all) < n {
-		t.Errorf("%d of %d messages were delivered", len(all), n)
+	if len(all) < some {
+		t.Errorf("%d of %d messages were delivered", len(all), some)
 	}
 	return all
 }
@@ -111,12 +117,14 @@ func TestAcksAreOutAtTheEndOfTheSession(t *testing.T) {
 	}
 }
 
-// All but the first of 300: each has an acknowledgement of its own.
+// All but the first and the last of 301: each has an acknowledgement of its own.
 func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
-	for how, end := range map[string]func(cancel func()){
-		"the function returns": func(func()) {},
-		"its context ends":     func(cancel func()) { cancel() },
+	// What happens before and after the acknowledgements.
+	for how, end := range map[string]struct{ before, after bool }{
+		"the function returns":      {},
+		"its context ends":          {after: true},
+		"its context ended earlier": {before: true},
 	} {
 		for _, coalesced := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/coalesced=%t", how, coalesced), func(t *testing.T) {
@@ -126,8 +134,12 @@ func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 					session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 						ctx, cancel := context.WithCancel(ctx)
 						defer cancel()
-						deliveries := consumed(t, ctx, s, 300)
+						deliveries := consumedOf(t, ctx, s, 301, 300)
 						acks := s.CoalesceAcks(100)
+						if end.before {
+							cancel()
+							brokertest.Eventually(t, soon, "the consumer is cancelled", func() bool { return v.Queue("q").Ready == 1 })
+						}
 						for _, i := range rand.Perm(299) {
 							ack := func(d amqp.Delivery) error { return d.Ack(false) }
 							if coalesced {
@@ -137,9 +149,11 @@ func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 								t.Error(err)
 							}
 						}
-						end(cancel)
+						if end.after {
+							cancel()
+						}
 					})
-					if got := left(t, v, 1); got[0] != "0" {
+					if got := left(t, v, 2); !slices.Equal(got, []string{"0", "300"}) {
 						t.Errorf("the queue has %q", got)
 					}
 				}

@@ -1,31 +1,29 @@
 package amqpx
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-const (
-	// A loop that is still busy so long after the end of its ctx keeps its last
-	// delivery only. What was delivered ahead goes back a few at a time, so that an
-	// acknowledgement finds room among the 32 under way; see close.
-	handBackAfter  = 100 * time.Millisecond
-	handBackAtOnce = 16
-	handBackPause  = 20 * time.Millisecond
-)
+// unlimited is what a quorum queue takes for no prefetch limit.
+const unlimited = 2000
+
+// handBackAfter is how long after the end of its ctx a loop may still be busy
+// before what was delivered ahead of it goes back.
+const handBackAfter = 100 * time.Millisecond
 
 var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
 
 // Qos sets the prefetch count, like the channel's own Qos, for the consumers that
 // are started after it. Without it they have a prefetch count of 30.
 func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
-	s.prefetch = true
+	s.prefetch = prefetchCount
 	return s.Channel.Qos(prefetchCount, prefetchSize, global)
 }
 
@@ -35,9 +33,10 @@ func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
 //
 // The deliveries end when ctx does. What was delivered ahead of the loop then goes
 // back to the queue: with the end of the session, and after 0.1 seconds even while
-// the loop is still busy with the delivery in hand. They also end with the
-// session, and when the broker cancels the consumer, for instance because the
-// queue was deleted; [Run] then starts anew.
+// the loop is still busy with the delivery in hand. RabbitMQ 3 puts it behind what
+// is waiting there. The deliveries also end with the session, and when the broker
+// cancels the consumer, for instance because the queue was deleted; [Run] then
+// starts anew.
 //
 // Declare, bind and set Qos before: from here on the session may use the
 // channel to end the consumer. See https://www.rabbitmq.com/docs/consumers.
@@ -52,7 +51,9 @@ func (s *Session) ConsumeAutoAck(ctx context.Context, queue string) (iter.Seq[am
 }
 
 func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter.Seq[amqp.Delivery], error) {
-	if !s.prefetch {
+	s.writing.Lock() // another consumer of the session may be about to end
+	defer s.writing.Unlock()
+	if s.prefetch < 0 {
 		if err := s.Qos(defaultPrefetch, 0, false); err != nil {
 			return nil, fmt.Errorf("set the prefetch count: %w", err)
 		}
@@ -64,34 +65,42 @@ func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter
 	}
 
 	s.consuming.Store(true)
-	cancel := sync.OnceValue(func() error {
+	s.ahead += cmp.Or(s.prefetch, unlimited)
+	cancelled := false
+	cancel := func() bool {
 		s.writing.Lock()
 		defer s.writing.Unlock()
-		return s.Cancel(tag, false)
-	})
+		cancelled = true
+		return s.Cancel(tag, false) == nil
+	}
+	handBack := func() {
+		for d := range deliveries {
+			d.Nack(false, true) // fails only with the channel, which hands back all it holds
+		}
+	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		if s.endsWithin(handBackAfter) || cancel() != nil || autoAck {
-			return
-		}
-		n := 0
-		for d := range deliveries {
-			d.Nack(false, true) // fails only with the channel, which hands back all it holds
-			if n++; n%handBackAtOnce == 0 && s.endsWithin(handBackPause) {
-				return
-			}
+		switch {
+		case autoAck:
+			cancel() // what comes until then is lost
+		case !s.endsWithin(handBackAfter) && cancel():
+			handBack()
 		}
 	})
 	s.stops = append(s.stops, func() {
 		if !stop() {
 			<-ended
 		}
-		if cancel() != nil || s.done || autoAck {
+		early := cancelled
+		if !early && !cancel() || autoAck {
 			return
 		}
-		for d := range deliveries {
-			d.Nack(false, true)
+		if !s.done {
+			handBack()
+		}
+		if early || !s.done {
+			s.await(queue)
 		}
 	})
 

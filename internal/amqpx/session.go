@@ -28,7 +28,8 @@ const (
 	closeTimeout = time.Second
 
 	// A queue may hold more than the memory does. Until the program calls Qos, the
-	// broker sends at most so many deliveries ahead of the acknowledgements.
+	// broker sends at most so many deliveries ahead of the acknowledgements: fewer
+	// than the 32 that a channel has under way to a quorum queue; see close.
 	defaultPrefetch = 30
 )
 
@@ -49,7 +50,8 @@ type Session struct {
 	ending   chan struct{}      // is closed when fn has returned
 	done     bool               // it returned without an error
 
-	prefetch  bool        // Qos was called
+	prefetch  int         // that Qos was called with, before that -1
+	ahead     int         // how many deliveries all consumers together may hold
 	consuming atomic.Bool // there is or was a consumer
 
 	// A message goes out in several frames, and no other method may come between
@@ -188,7 +190,7 @@ func open(ctx context.Context, url string) (*Session, error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, socket.cut)()
 
-	s := &Session{conn: conn, socket: socket, ending: make(chan struct{})}
+	s := &Session{conn: conn, socket: socket, ending: make(chan struct{}), prefetch: -1}
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
 	s.watch.Go(func() {
 		for b := range blocked { // is closed with the connection
@@ -262,6 +264,20 @@ func (s *Session) close() {
 	}
 	s.conn.Close() // fails if the connection is lost, which closes it as well
 	s.watch.Wait()
+}
+
+// await waits until the queue has had all acknowledgements, if there can be more
+// than 32, where a consumer was cancelled too early for that. The queue answers
+// basic.get in its turn; the message that it may give goes back.
+func (s *Session) await(queue string) {
+	if s.ahead <= defaultPrefetch {
+		return
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if d, ok, err := s.Get(queue, false); err == nil && ok {
+		d.Nack(false, true)
+	}
 }
 
 // endsWithin waits for a while, and reports whether fn returned meanwhile.
