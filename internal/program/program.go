@@ -128,7 +128,7 @@ func (p *Program) parse(args []string) error {
 		p.Usage()
 		return err
 	case err != nil:
-		return err
+		return p.explainValue(err)
 	case p.args == "" && p.NArg() > 0:
 		// Not repeated: it may be a URL with a password that was meant for -url.
 		return errors.New("this program takes no arguments, only flags")
@@ -142,6 +142,17 @@ func (p *Program) parse(args []string) error {
 		p.url = defaultURL
 	}
 	return nil
+}
+
+// explainValue says what a flag wants where package flag says only "parse error".
+func (p *Program) explainValue(err error) error {
+	said, vague := strings.CutSuffix(err.Error(), "parse error")
+	p.VisitAll(func(f *flag.Flag) {
+		if vague && strings.HasSuffix(said, " for flag -"+f.Name+": ") {
+			err = fmt.Errorf("%swant something like %s", said, f.DefValue)
+		}
+	})
+	return err
 }
 
 func (p *Program) wrongUsage(err error) int {

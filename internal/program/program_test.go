@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -38,6 +39,19 @@ func TestNumberOfArguments(t *testing.T) {
 				t.Errorf("parse(%q) = %v, want %q", test.given, err, test.err)
 			}
 		})
+	}
+}
+
+// Package flag says "parse error" and no more.
+func TestWrongValueTellsWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"-n=10,000": "like 50", "-unit=5": "like 1s", "-unit=": "like 1s", "-n=1e3": "like 50"} {
+		p := New("", "", "")
+		p.Int("n", 50, "")
+		p.Duration("unit", time.Second, "")
+		if err := p.parse([]string{given}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", given, err, want)
+		}
 	}
 }
 
