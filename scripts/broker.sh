@@ -444,7 +444,7 @@ cmd_up() {
 cmd_down() {
   recall
   if [ -z "$PID" ]; then
-    say "nothing to stop: no broker named $BROKER_NAME was started here"
+    say "nothing to stop: no broker named $BROKER_NAME that was started here is running"
     return
   fi
   "stop_$KIND"

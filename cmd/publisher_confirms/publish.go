@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -136,7 +137,7 @@ func checkQueueIsEmpty(ctx context.Context, url string) error {
 		q, err := s.DeclareQuorumQueue(queue)
 		if err == nil && q.Messages > 0 {
 			err = fmt.Errorf("there are %d messages in the queue %q: wait until the other run has ended, or remove "+
-				"what a killed one has left: make ctl ARGS='delete_queue %s'", q.Messages, queue, queue)
+				"what one has left: make ctl ARGS='delete_queue %s'", q.Messages, queue, queue)
 		}
 		return err
 	})
@@ -152,5 +153,8 @@ func deleteQueue(ctx context.Context, url string) (messages int, err error) {
 		messages, err = s.QueueDelete(queue, false, false, false)
 		return err
 	})
+	if err != nil {
+		log.Printf("the queue %q is left; remove it: make ctl ARGS='delete_queue %s'", queue, queue)
+	}
 	return messages, err
 }
