@@ -34,9 +34,9 @@ func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
 // The deliveries end when ctx does. What was delivered ahead of the loop then goes
 // back to the queue: with the end of the session, and after 0.1 seconds even while
 // the loop is still busy with the delivery in hand. RabbitMQ 3 puts it behind what
-// is waiting there. The deliveries also end with the session, and when the broker
-// cancels the consumer, for instance because the queue was deleted; [Run] then
-// starts anew.
+// is waiting there, and with any version another consumer may get later messages
+// first. The deliveries also end with the session, and when the broker cancels the
+// consumer, for instance because the queue was deleted; [Run] then starts anew.
 //
 // Declare, bind and set Qos before: from here on the session may use the
 // channel to end the consumer. See https://www.rabbitmq.com/docs/consumers.
