@@ -154,7 +154,7 @@ func deleteQueue(ctx context.Context, url string) (messages int, err error) {
 		return err
 	})
 	if err != nil {
-		log.Printf("the queue %q is left; remove it: make ctl ARGS='delete_queue %s'", queue, queue)
+		log.Printf("the queue %q could not be deleted; remove it: make ctl ARGS='delete_queue %s'", queue, queue)
 	}
 	return messages, err
 }

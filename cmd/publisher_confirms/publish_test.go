@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +74,41 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 				t.Errorf("the queue has %d of %d messages", q.Ready, n)
 			}
 		})
+	}
+}
+
+// A lost connection leaves confirms open. That is no refusal, also if there is no next session.
+func TestLostSessionIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	v := brokertest.NewVhost(t)
+	for range 4 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var ending sync.WaitGroup
+		published := 0
+		err := publishInBatches(ctx, v.URL, 1_000_000, amqp.Publishing{}, func() {
+			if published++; published == 1 {
+				ending.Go(func() {
+					v.CloseConnections("a test")
+					cancel()
+				})
+			}
+		})
+		ending.Wait()
+		if err == nil || errors.Is(err, amqpx.ErrNacked) {
+			t.Errorf("after %d messages: %v", published, err)
+		}
+	}
+}
+
+// Nobody answers: the user learns what he has to delete himself.
+func TestQueueThatIsLeftIsNamed(t *testing.T) { // not parallel: it reads the log
+	var said strings.Builder
+	log.SetOutput(&said)
+	defer log.SetOutput(io.Discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := deleteQueue(ctx, "amqp://127.0.0.1:1/"); err == nil || !strings.Contains(said.String(), "delete_queue "+queue) {
+		t.Errorf("deleteQueue = %v; it said %q", err, said.String())
 	}
 }
 
