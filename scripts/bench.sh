@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export TEST_PROGRAMS=$PWD/.bin
-go build -o .bin/ ./cmd/... ./internal/bench/testdata/{plain_send,plain_receive,publisher} ./internal/bench/targets
+go build -o .bin/ ./cmd/... ./internal/test/bench/testdata/{plain_send,plain_receive,publisher} ./internal/test/bench/targets
 
 # shellcheck source=scripts/own-broker.sh
 . scripts/own-broker.sh
@@ -23,9 +23,9 @@ bench() { # ARG… of go test
   echo "go: $(go env GOVERSION)"
   echo "date: $(date -u +%F)"
   for ((round = 1; round <= ${1:-6}; round++)); do
-    bench -bench 'Publish|Consume|Dispatch|Send|Receive' ./internal/bench
+    bench -bench 'Publish|Consume|Dispatch|Send|Receive' ./internal/test/bench
     bench -bench . ./cmd/rpc_client
   done
-  bench -bench Memory ./internal/bench # a million messages, once
+  bench -bench Memory ./internal/test/bench # a million messages, once
 } | tee .bin/bench.txt
 .bin/targets <.bin/bench.txt

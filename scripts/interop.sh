@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What the tests in internal/interop need: Python with pika, and Node with amqplib.
+# What the tests in internal/test/interop need: Python with pika, and Node with amqplib.
 #
 #   scripts/interop.sh check      exit 0 if they can run, else say in one line why not
 #   scripts/interop.sh install    install what is missing, with apt-get
 #   scripts/interop.sh python     print the Python that has pika
 #
-# amqplib, pinned by its lock file, is put into internal/interop/peers/node_modules on the way.
+# amqplib, pinned by its lock file, is put into internal/test/interop/peers/node_modules on the way.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-peers=internal/interop/peers
+peers=internal/test/interop/peers
 
 python() { # Debian's own first: another in PATH would not see Debian's python3-pika
   local python

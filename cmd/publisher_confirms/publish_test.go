@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 func TestMain(m *testing.M) {
@@ -36,7 +36,7 @@ func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 	for name, publish := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			for range 20 {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				published := 0
@@ -60,7 +60,7 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 	for name, publish := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			published := 0
 			err := publish(t.Context(), v.URL, n, amqp.Publishing{}, func() {
 				if published++; published == 100 {
@@ -80,7 +80,7 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 // A lost connection leaves confirms open. That is no refusal, also if there is no next session.
 func TestLostSessionIsNoRefusal(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	for range 4 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ending sync.WaitGroup
@@ -117,7 +117,7 @@ func TestEachWayTellsWhatTheBrokerRefused(t *testing.T) {
 	for name, publish := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			v.SetPolicy("full", "^"+queue+"$", map[string]any{"max-length": 10, "overflow": "reject-publish"})
 			err := publish(t.Context(), v.URL, 10_000, amqp.Publishing{MessageId: "m"}, func() {})
 			if !errors.Is(err, amqpx.ErrNacked) {

@@ -12,14 +12,13 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"rabbitmq-tutorial/internal/brokertest"
-	"rabbitmq-tutorial/internal/programtest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 // BenchmarkRPC calls fib(10), which takes a server no time: what is measured is the way there
 // and back. The plain client is what a careful reader would write with amqp091-go alone;
 // per_call is what the official Go tutorial does, a connection for each call. See package
-// internal/bench for how to run it and read it.
+// internal/test/bench for how to run it and read it.
 func BenchmarkRPC(b *testing.B) {
 	type client struct {
 		by   string
@@ -27,9 +26,9 @@ func BenchmarkRPC(b *testing.B) {
 	}
 	bench := func(servers, prefetch, inFlight, n int, clients ...client) {
 		b.Run(fmt.Sprintf("servers=%d/prefetch=%d/in_flight=%d", servers, prefetch, inFlight), func(b *testing.B) {
-			vhost := brokertest.NewVhost(b)
+			vhost := harness.NewVhost(b)
 			for range servers {
-				programtest.Start(b, vhost.URL, "rpc_server", fmt.Sprintf("-prefetch=%d", prefetch)).
+				harness.Start(b, vhost.URL, "rpc_server", fmt.Sprintf("-prefetch=%d", prefetch)).
 					Await("Awaiting RPC requests")
 			}
 			rand.Shuffle(len(clients), func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })

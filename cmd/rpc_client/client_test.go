@@ -15,8 +15,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
-	"rabbitmq-tutorial/internal/brokertest"
-	"rabbitmq-tutorial/internal/programtest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 func TestMain(m *testing.M) {
@@ -27,11 +26,11 @@ func TestMain(m *testing.M) {
 // programs is the tests, which need a built rpc_server.
 type programs struct{ *testing.M }
 
-func (p programs) Run() int { return programtest.Main(p.M) }
+func (p programs) Run() int { return harness.Main(p.M) }
 
 const soon = 20 * time.Second
 
-func newClient(t *testing.T, v *brokertest.Vhost) (context.Context, *Client) {
+func newClient(t *testing.T, v *harness.Vhost) (context.Context, *Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	client := NewClient(ctx, v.URL)
@@ -42,9 +41,9 @@ func newClient(t *testing.T, v *brokertest.Vhost) (context.Context, *Client) {
 	return ctx, client
 }
 
-func startServer(t *testing.T, v *brokertest.Vhost) *programtest.Process {
+func startServer(t *testing.T, v *harness.Vhost) *harness.Process {
 	t.Helper()
-	server := programtest.Start(t, v.URL, "rpc_server")
+	server := harness.Start(t, v.URL, "rpc_server")
 	server.Await("Awaiting RPC requests")
 	return server
 }
@@ -55,7 +54,7 @@ type peer struct {
 	requests <-chan amqp.Delivery
 }
 
-func newPeer(t *testing.T, v *brokertest.Vhost) *peer {
+func newPeer(t *testing.T, v *harness.Vhost) *peer {
 	t.Helper()
 	conn, err := amqp.Dial(v.URL)
 	if err != nil {
@@ -109,7 +108,7 @@ func next(t *testing.T, done chan *Call) *Call {
 
 func TestCall(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	startServer(t, v)
 	ctx, client := newClient(t, v)
 	for n, want := range map[int]string{0: "0", 1: "1", 30: "832040", 100: "354224848179261915075"} {
@@ -127,7 +126,7 @@ func TestCall(t *testing.T) {
 // One client serves many goroutines, and each gets its own answer.
 func TestCallFromManyGoroutines(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	startServer(t, v)
 	startServer(t, v)
 	ctx, client := newClient(t, v)
@@ -158,7 +157,7 @@ func TestCallFromManyGoroutines(t *testing.T) {
 // may come in any order.
 func TestGo(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v)
 	const calls = 50
@@ -187,7 +186,7 @@ func TestGo(t *testing.T) {
 // Answers that nobody asked for, or that come twice or too late, are ignored.
 func TestStrayAnswers(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v)
 	done := make(chan *Call, 10)
@@ -226,7 +225,7 @@ func TestStrayAnswers(t *testing.T) {
 
 func TestRequestFollowsTheWireContract(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v) // ctx ends in a minute
 	done := make(chan *Call, 2)
@@ -247,7 +246,7 @@ func TestRequestFollowsTheWireContract(t *testing.T) {
 
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
 
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
@@ -260,7 +259,7 @@ func TestDeadlines(t *testing.T) {
 	}
 
 	// What was given up is gone from the queue: a server gets only what comes now.
-	brokertest.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
+	harness.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
 	server := newPeer(t, v)
 	done := make(chan *Call, 1)
 	client.Go(ctx, 2, done)
@@ -271,13 +270,13 @@ func TestDeadlines(t *testing.T) {
 
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
 	done := make(chan *Call, 3)
 	for n := range 3 {
 		client.Go(ctx, n, done)
 	}
-	brokertest.Eventually(t, soon, "the client is connected", func() bool { return v.HasQueue("rpc_queue") })
+	harness.Eventually(t, soon, "the client is connected", func() bool { return v.HasQueue("rpc_queue") })
 	client.Close()
 	for range 3 {
 		if call := next(t, done); call.Err == nil || call.Result != nil {
@@ -304,11 +303,11 @@ func TestNoBroker(t *testing.T) {
 // A lost connection is no concern of the caller's: the client asks again.
 func TestLostConnection(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
 	done := make(chan *Call, 2)
 	client.Go(ctx, 10, done)
-	brokertest.Eventually(t, soon, "the request is in the queue", func() bool { return v.HasQueue("rpc_queue") && v.Queue("rpc_queue").Ready > 0 })
+	harness.Eventually(t, soon, "the request is in the queue", func() bool { return v.HasQueue("rpc_queue") && v.Queue("rpc_queue").Ready > 0 })
 	v.CloseConnections("test")
 	client.Go(ctx, 20, done)
 	startServer(t, v)

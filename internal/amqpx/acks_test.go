@@ -13,7 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 // numbers returns the bodies "0" to "n-1".
@@ -67,9 +67,9 @@ func consumedOf(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int
 
 // left waits until the queue "q" has n messages ready, takes them, and returns their bodies in
 // order.
-func left(t *testing.T, v *brokertest.Vhost, n int) []string {
+func left(t *testing.T, v *harness.Vhost, n int) []string {
 	t.Helper()
-	brokertest.Eventually(t, soon, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
+	harness.Eventually(t, soon, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
 		q := v.Queue("q")
 		return q.Ready == n && q.Consumers == 0 // what a consumer held comes back as it goes
 	})
@@ -95,9 +95,9 @@ func TestAcksAcknowledgeWhatWasHandedInAndNothingElse(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		n := 1 + random.IntN(150)
 		handedIn := random.Perm(n)[:random.IntN(n+1)]
-		testAcks(t, random, seed, n, handedIn, func(t *testing.T, v *brokertest.Vhost) {
+		testAcks(t, random, seed, n, handedIn, func(t *testing.T, v *harness.Vhost) {
 			t.Helper()
-			brokertest.Eventually(t, soon, "what was handed in is acknowledged", func() bool {
+			harness.Eventually(t, soon, "what was handed in is acknowledged", func() bool {
 				return v.Queue("q").Unacked == n-len(handedIn)
 			})
 		})
@@ -113,7 +113,7 @@ func TestAcksAreOutAtTheEndOfTheSession(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		n := 1 + random.IntN(300)
 		handedIn := random.Perm(n)[:random.IntN(n+1)]
-		testAcks(t, random, seed, n, handedIn, func(*testing.T, *brokertest.Vhost) {})
+		testAcks(t, random, seed, n, handedIn, func(*testing.T, *harness.Vhost) {})
 	}
 }
 
@@ -130,7 +130,7 @@ func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/coalesced=%t", how, coalesced), func(t *testing.T) {
 				t.Parallel()
 				for range 5 {
-					v := brokertest.NewVhost(t)
+					v := harness.NewVhost(t)
 					session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 						ctx, cancel := context.WithCancel(ctx)
 						defer cancel()
@@ -138,7 +138,7 @@ func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 						acks := s.CoalesceAcks(100)
 						if end.before {
 							cancel()
-							brokertest.Eventually(t, soon, "the consumer is cancelled", func() bool { return v.Queue("q").Ready == 1 })
+							harness.Eventually(t, soon, "the consumer is cancelled", func() bool { return v.Queue("q").Ready == 1 })
 						}
 						for _, i := range rand.Perm(299) {
 							ack := func(d amqp.Delivery) error { return d.Ack(false) }
@@ -164,13 +164,13 @@ func TestSingleAcknowledgementsAreOutAtTheEndOfTheSession(t *testing.T) {
 
 // testAcks hands some of n deliveries in, and expects that the broker has the others back when
 // the session ends after wait.
-func testAcks(t *testing.T, random *rand.Rand, seed uint64, n int, handedIn []int, wait func(*testing.T, *brokertest.Vhost)) {
+func testAcks(t *testing.T, random *rand.Rand, seed uint64, n int, handedIn []int, wait func(*testing.T, *harness.Vhost)) {
 	t.Helper()
 	every, goroutines := 1+random.IntN(60), 1+random.IntN(4)
 	name := fmt.Sprintf("seed=%d/n=%d/handed_in=%d/every=%d/goroutines=%d", seed, n, len(handedIn), every, goroutines)
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		v := brokertest.NewVhost(t)
+		v := harness.NewVhost(t)
 		session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 			deliveries := consumed(t, ctx, s, n)
 			acks := s.CoalesceAcks(every)
@@ -202,7 +202,7 @@ func testAcks(t *testing.T, random *rand.Rand, seed uint64, n int, handedIn []in
 // acknowledgement: it goes out all the same, and what was not handed in stays.
 func TestAcksDoNotWaitForCompany(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		deliveries := consumed(t, ctx, s, 6)
 		acks := s.CoalesceAcks(1000)
@@ -213,7 +213,7 @@ func TestAcksDoNotWaitForCompany(t *testing.T) {
 				}
 			}
 			want := []int{3, 2, 1}[round]
-			brokertest.Eventually(t, soon, fmt.Sprintf("%d are unacknowledged", want), func() bool {
+			harness.Eventually(t, soon, fmt.Sprintf("%d are unacknowledged", want), func() bool {
 				return v.Queue("q").Unacked == want
 			})
 		}
@@ -227,7 +227,7 @@ func TestAcksDoNotWaitForCompany(t *testing.T) {
 // sees when they are.
 func TestAcksAreOutAfterASmallDelay(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if _, err := s.DeclareQuorumQueue("q"); err != nil {
 			t.Error(err)
@@ -262,7 +262,7 @@ func TestAcksAreOutAfterASmallDelay(t *testing.T) {
 // What was handed in when ctx ends is acknowledged, the delivery in hand included.
 func TestAcksAreOutWhenTheContextEnds(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
@@ -298,7 +298,7 @@ func TestAcksAreOutWhenTheContextEnds(t *testing.T) {
 // same tags.
 func TestAcksEndWithTheirSession(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	publish(t, quorumQueue(t, v), "q", numbers(10)...)
@@ -336,9 +336,9 @@ func TestAcksEndWithTheirSession(t *testing.T) {
 				}
 			case taken == 10:
 				old = d
-				brokertest.Eventually(t, soon, "five are acknowledged", func() bool { return v.Queue("q").Unacked == 5 })
+				harness.Eventually(t, soon, "five are acknowledged", func() bool { return v.Queue("q").Unacked == 5 })
 				v.CloseConnections("a test")
-				brokertest.Eventually(t, soon, "the session is lost", s.IsClosed)
+				harness.Eventually(t, soon, "the session is lost", s.IsClosed)
 				// Too late: the error comes at the latest with the next one.
 				first, next := acks.Ack(withTag(d, 6)), error(nil)
 				for i := uint64(7); i <= 10; i++ {
@@ -368,11 +368,11 @@ func TestAcksEndWithTheirSession(t *testing.T) {
 // its place in the row when that one is handed in; the count goes on from there.
 func TestAcksGoOnAfterAGap(t *testing.T) {
 	t.Parallel()
-	testAckGoesOut(t, 5, func(v *brokertest.Vhost, deliveries []amqp.Delivery, acks *amqpx.Acks) []amqp.Delivery {
+	testAckGoesOut(t, 5, func(v *harness.Vhost, deliveries []amqp.Delivery, acks *amqpx.Acks) []amqp.Delivery {
 		if err := acks.Ack(deliveries[1]); err != nil {
 			t.Error(err)
 		}
-		brokertest.Eventually(t, soon, "the second one is acknowledged", func() bool { return v.Queue("q").Unacked == 4 })
+		harness.Eventually(t, soon, "the second one is acknowledged", func() bool { return v.Queue("q").Unacked == 4 })
 		return []amqp.Delivery{deliveries[0], deliveries[2], deliveries[3]} // three in a row
 	})
 }
@@ -380,7 +380,7 @@ func TestAcksGoOnAfterAGap(t *testing.T) {
 // Those behind a delivery that takes long do not have to wait for the delay either.
 func TestAcksDoNotWaitForASlowDelivery(t *testing.T) {
 	t.Parallel()
-	testAckGoesOut(t, 4, func(_ *brokertest.Vhost, deliveries []amqp.Delivery, _ *amqpx.Acks) []amqp.Delivery {
+	testAckGoesOut(t, 4, func(_ *harness.Vhost, deliveries []amqp.Delivery, _ *amqpx.Acks) []amqp.Delivery {
 		return deliveries[1:]
 	})
 }
@@ -388,9 +388,9 @@ func TestAcksDoNotWaitForASlowDelivery(t *testing.T) {
 // testAckGoesOut has n messages delivered, to be acknowledged by the three. Of the deliveries that
 // deal returns only the last may cause an acknowledgement: in a session that is lost by then, that
 // is an error.
-func testAckGoesOut(t *testing.T, n int, deal func(*brokertest.Vhost, []amqp.Delivery, *amqpx.Acks) []amqp.Delivery) {
+func testAckGoesOut(t *testing.T, n int, deal func(*harness.Vhost, []amqp.Delivery, *amqpx.Acks) []amqp.Delivery) {
 	t.Helper()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	lost := false
@@ -402,7 +402,7 @@ func testAckGoesOut(t *testing.T, n int, deal func(*brokertest.Vhost, []amqp.Del
 		acks := s.CoalesceAcks(3)
 		rest := deal(v, deliveries, acks)
 		v.CloseConnections("a test")
-		brokertest.Eventually(t, soon, "the session is lost", s.IsClosed)
+		harness.Eventually(t, soon, "the session is lost", s.IsClosed)
 		lost = true
 		var err error
 		for i, d := range rest {
@@ -425,7 +425,7 @@ func withTag(d amqp.Delivery, tag uint64) amqp.Delivery {
 }
 
 // quorumQueue declares the queue "q" and returns a channel of a client of its own.
-func quorumQueue(t *testing.T, v *brokertest.Vhost) *amqp.Channel {
+func quorumQueue(t *testing.T, v *harness.Vhost) *amqp.Channel {
 	t.Helper()
 	ch := channel(t, v.URL)
 	if _, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {

@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 // session runs fn in a session, and expects that there is one.
@@ -30,7 +30,7 @@ func text(body string) amqp.Publishing { return amqp.Publishing{Body: []byte(bod
 
 func TestConfirmed(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if _, err := s.DeclareQuorumQueue("q"); err != nil {
 			t.Error(err)
@@ -48,7 +48,7 @@ func TestConfirmed(t *testing.T) {
 
 func TestUnroutable(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if _, err := s.DeclareQuorumQueue("q"); err != nil {
 			t.Error(err)
@@ -78,7 +78,7 @@ func TestUnroutable(t *testing.T) {
 // A queue that is full refuses what it cannot hold, and the publisher goes on.
 func TestNacked(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	v.SetPolicy("full", "^full$", map[string]any{"max-length": 2, "overflow": "reject-publish"})
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		for _, queue := range []string{"full", "q"} {
@@ -106,7 +106,7 @@ func TestNacked(t *testing.T) {
 // The broker closes the channel over such a message. That is an answer.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	for name, test := range map[string]struct {
 		url, exchange string
 		code          int
@@ -130,7 +130,7 @@ func TestRefused(t *testing.T) {
 // A publisher whose channel is refused what it cannot have does not try again.
 func TestRefusalEndsRun(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	calls := 0
@@ -147,7 +147,7 @@ func TestRefusalEndsRun(t *testing.T) {
 // A lost session leaves the message in doubt, and says so.
 func TestUnconfirmed(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	calls := 0
@@ -174,7 +174,7 @@ func TestUnconfirmed(t *testing.T) {
 
 func TestPublishUnconfirmed(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if _, err := s.DeclareQuorumQueue("q"); err != nil {
 			t.Error(err)
@@ -190,13 +190,13 @@ func TestPublishUnconfirmed(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	brokertest.Eventually(t, soon, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
+	harness.Eventually(t, soon, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
 }
 
 // What comes back on a session is taken for the message that PublishConfirmed waits for.
 func TestOneWayToPublishInASession(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if err := s.PublishConfirmed(ctx, "", "nowhere", text("")); !errors.Is(err, amqpx.ErrUnroutable) {
 			t.Errorf("PublishConfirmed: %v", err)

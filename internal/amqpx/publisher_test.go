@@ -14,7 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 // fates collects what a publisher reports, by message id. A publisher reports one message at a
@@ -57,7 +57,7 @@ func ids(t *testing.T, ch *amqp.Channel, queue string, n int) map[string]int {
 func TestPublisherReportsEveryFateOnce(t *testing.T) {
 	t.Parallel()
 	const goroutines, each = 8, 60
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	v.SetPolicy("full", "^full$", map[string]any{"max-length": 5, "overflow": "reject-publish"})
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 50, func(s *amqpx.Session) error {
@@ -118,7 +118,7 @@ func TestPublisherReportsEveryFateOnce(t *testing.T) {
 // Every message gets an id of its own if it has none, and two that are alike are told apart.
 func TestPublisherNumbersMessages(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 10, declareQ, reported.report)
 	for i := range 20 {
@@ -141,7 +141,7 @@ func TestPublisherNumbersMessages(t *testing.T) {
 // With a full window Publish waits, and goes on when a message has its fate.
 func TestPublisherBlocksAtTheWindow(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	connect := make(chan struct{})
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 3, func(s *amqpx.Session) error {
@@ -176,7 +176,7 @@ func TestPublisherBlocksAtTheWindow(t *testing.T) {
 // Close comes back when the last message has its fate; a closed publisher takes no more.
 func TestPublisherClose(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	const n = 500
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, n, declareQ, reported.report)
@@ -202,7 +202,7 @@ func TestPublisherClose(t *testing.T) {
 			t.Errorf("another Close: %v", err)
 		}
 	}
-	brokertest.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
+	harness.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
 	if len(reported) != n {
 		t.Errorf("%d fates after another Close", len(reported))
 	}
@@ -211,7 +211,7 @@ func TestPublisherClose(t *testing.T) {
 // Close may be called by several at once.
 func TestPublisherClosesOnce(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	for range 20 {
 		p := amqpx.NewPublisher(t.Context(), v.URL, 100, declareQ, func(amqp.Publishing, error) {})
 		for range 100 {
@@ -233,7 +233,7 @@ func TestPublisherClosesOnce(t *testing.T) {
 // What cannot be sent at all is refused on the spot, and has no fate.
 func TestPublisherTakesNothingThatCannotBeSent(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 1, declareQ, reported.report)
 	for range 3 { // more than the window
@@ -326,7 +326,7 @@ func TestPublisherWithoutConnection(t *testing.T) {
 // When ctx ends, everything ends at once: also a Publish that waits for the window.
 func TestPublisherEndsWithContext(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	why := errors.New("no time left")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
@@ -368,7 +368,7 @@ func TestPublisherEndsWithContext(t *testing.T) {
 // the broker has all of them, some perhaps twice.
 func TestPublisherOutlivesItsConnections(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 20, declareQ, reported.report)
 	n, enough, published := 0, make(chan struct{}), make(chan error, 1)
@@ -388,7 +388,7 @@ func TestPublisherOutlivesItsConnections(t *testing.T) {
 		}
 	}()
 	for range 2 {
-		brokertest.Eventually(t, soon, "the publisher is connected", func() bool { return v.Connections() == 1 })
+		harness.Eventually(t, soon, "the publisher is connected", func() bool { return v.Connections() == 1 })
 		v.CloseConnections("a test") // while messages are on their way
 	}
 	close(enough)
@@ -417,7 +417,7 @@ func TestPublisherOutlivesItsConnections(t *testing.T) {
 // publisher gives.
 func TestPublisherTellsMessagesWithTheSameIDApart(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	got := make(map[string]error)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 100, declareQ, func(msg amqp.Publishing, err error) {
 		got[string(msg.Body)] = err
@@ -446,7 +446,7 @@ func TestPublisherTellsMessagesWithTheSameIDApart(t *testing.T) {
 // An exchange that does not exist, and that no session declares, will not appear by itself.
 func TestMissingExchangeEndsThePublishers(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	reported := make(fates)
 	p := amqpx.NewPublisher(t.Context(), v.URL, 10, declareQ, reported.report)
 	if err := p.Publish("no-such-exchange", "key", amqp.Publishing{MessageId: "m"}); err != nil {

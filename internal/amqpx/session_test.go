@@ -15,12 +15,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/brokertest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 func TestRunReturnsWhatTheFunctionReturns(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	for _, want := range []error{nil, errors.New("the program's own")} {
 		calls := 0
 		err := amqpx.Run(t.Context(), v.URL, func(s *amqpx.Session) error {
@@ -31,12 +31,12 @@ func TestRunReturnsWhatTheFunctionReturns(t *testing.T) {
 			t.Errorf("Run = %v after %d calls, want %v", err, calls, want)
 		}
 	}
-	brokertest.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
+	harness.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
 }
 
 func TestRunTellsWhyThereIsNoConnection(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestRunStopsWhileItConnects(t *testing.T) {
 
 func TestOtherArgumentsEndRun(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ch := channel(t, v.URL)
 	if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestOtherArgumentsEndRun(t *testing.T) {
 // queue while the loop is still busy, and what it is busy with is acknowledged.
 func TestConsumeEndsWithContext(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var got []string
@@ -151,9 +151,9 @@ func TestConsumeEndsWithContext(t *testing.T) {
 		for d := range deliveries {
 			got = append(got, string(d.Body))
 			if len(got) == 3 {
-				brokertest.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+				harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
 				cancel()
-				brokertest.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == 7 })
+				harness.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == 7 })
 			}
 			if err := d.Ack(false); err != nil {
 				return err
@@ -164,7 +164,7 @@ func TestConsumeEndsWithContext(t *testing.T) {
 	if err != nil || strings.Join(got, "") != "012" {
 		t.Errorf("Run = %v, deliveries %q", err, got)
 	}
-	brokertest.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
+	harness.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
 	ch := channel(t, v.URL)
 	var rest []string
 	for range 7 {
@@ -203,7 +203,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			ch := quorumQueue(t, v)
 			publish(t, ch, "q", numbers(n)...)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -218,12 +218,12 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 				}
 				for d := range deliveries {
 					if string(d.Body) == "2" { // "0" and "1" are done
-						brokertest.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+						harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
 						if test.cancel {
 							cancel()
 						}
 						if test.busy {
-							brokertest.Eventually(t, soon, "the rest goes back", func() bool { return v.Queue("q").Ready > 0 })
+							harness.Eventually(t, soon, "the rest goes back", func() bool { return v.Queue("q").Ready > 0 })
 						}
 						return test.result
 					}
@@ -237,7 +237,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 				t.Errorf("Run = %v, want %v", err, test.result)
 			}
 			left := n - 2
-			brokertest.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == left })
+			harness.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == left })
 			v4, failures, bodies := false, 0, []string{}
 			for range left {
 				d, ok, err := ch.Get("q", true)
@@ -268,7 +268,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 // A loop that is left early leaves the rest to others as well.
 func TestConsumeLeftEarly(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		if _, err := s.DeclareQuorumQueue("q"); err != nil {
 			t.Error(err)
@@ -286,7 +286,7 @@ func TestConsumeLeftEarly(t *testing.T) {
 			break
 		}
 	})
-	brokertest.Eventually(t, soon, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
+	harness.Eventually(t, soon, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
 }
 
 // A consumer whose program did not call Qos gets 30 messages ahead, not all there are.
@@ -302,7 +302,7 @@ func TestPrefetchByDefault(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			publish(t, quorumQueue(t, v), "q", numbers(40)...)
 			session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 				if err := test.qos(s); err != nil {
@@ -311,7 +311,7 @@ func TestPrefetchByDefault(t *testing.T) {
 				if _, err := s.ConsumeManualAck(ctx, "q"); err != nil {
 					t.Error(err)
 				}
-				brokertest.Eventually(t, soon, "all that may be delivered is", func() bool {
+				harness.Eventually(t, soon, "all that may be delivered is", func() bool {
 					q := v.Queue("q")
 					return q.Ready == test.ready && q.Unacked == 40-test.ready
 				})
@@ -322,7 +322,7 @@ func TestPrefetchByDefault(t *testing.T) {
 
 func TestConsumeAutoAck(t *testing.T) {
 	t.Parallel()
-	v := brokertest.NewVhost(t)
+	v := harness.NewVhost(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var got []string
@@ -345,7 +345,7 @@ func TestConsumeAutoAck(t *testing.T) {
 	if err != nil || strings.Join(got, " ") != "one two three" {
 		t.Errorf("Run = %v, deliveries %q", err, got)
 	}
-	brokertest.Eventually(t, soon, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
+	harness.Eventually(t, soon, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
 	if n := v.Queue("q").Ready; n != 0 {
 		t.Errorf("%d messages are back, though nobody had to acknowledge them", n)
 	}
@@ -355,13 +355,13 @@ func TestConsumeAutoAck(t *testing.T) {
 // consumes, and gets what is published then.
 func TestConsumerStartsAnew(t *testing.T) {
 	t.Parallel()
-	for what, cut := range map[string]func(*brokertest.Vhost){
-		"the queue is deleted":     func(v *brokertest.Vhost) { v.DeleteQueue("q") },
-		"the connection is closed": func(v *brokertest.Vhost) { v.CloseConnections("test") },
+	for what, cut := range map[string]func(*harness.Vhost){
+		"the queue is deleted":     func(v *harness.Vhost) { v.DeleteQueue("q") },
+		"the connection is closed": func(v *harness.Vhost) { v.CloseConnections("test") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			v := brokertest.NewVhost(t)
+			v := harness.NewVhost(t)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			var got []string

@@ -9,28 +9,27 @@ import (
 	"testing"
 	"time"
 
-	"rabbitmq-tutorial/internal/brokertest"
-	"rabbitmq-tutorial/internal/programtest"
+	"rabbitmq-tutorial/internal/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(programtest.Main(m, "rabbitmq-tutorial/scripts/demo")) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, "rabbitmq-tutorial/scripts/demo")) }
 
 // demo starts a demo in the virtual host of the URL, or, with a management URL,
 // in one that the demo makes.
-func demo(t *testing.T, url, management string, lessons ...string) *programtest.Process {
+func demo(t *testing.T, url, management string, lessons ...string) *harness.Process {
 	t.Helper()
 	env := append(os.Environ(), "AMQP_URL="+url, "MANAGEMENT_URL="+management)
-	return programtest.StartCmd(t, env, programtest.Path("demo"), lessons...)
+	return harness.StartCmd(t, env, harness.Path("demo"), lessons...)
 }
 
-func wantStatus(t *testing.T, p *programtest.Process, want int) {
+func wantStatus(t *testing.T, p *harness.Process, want int) {
 	t.Helper()
 	if got := p.Wait(); got != want {
 		t.Errorf("exit status %d, want %d", got, want)
 	}
 }
 
-func wantEntities(t *testing.T, vhost *brokertest.Vhost, queues, exchanges []string) {
+func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string) {
 	t.Helper()
 	if got := vhost.Queues(); !slices.Equal(got, queues) {
 		t.Errorf("the virtual host has the queues %q, want %q", got, queues)
@@ -42,7 +41,7 @@ func wantEntities(t *testing.T, vhost *brokertest.Vhost, queues, exchanges []str
 
 // It compares times, and so runs before the tests that are parallel.
 func TestEveryClaimHolds(t *testing.T) {
-	vhost := brokertest.NewVhost(t)
+	vhost := harness.NewVhost(t)
 	p := demo(t, vhost.URL, "", "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
 	wantStatus(t, p, 0)
 	p.Await("All 24 claims hold")
@@ -54,11 +53,11 @@ func TestEveryClaimHolds(t *testing.T) {
 
 func TestDemoKeepsWhatItFinds(t *testing.T) {
 	t.Parallel()
-	vhost := brokertest.NewVhost(t)
-	receive := programtest.Start(t, vhost.URL, "receive") // declares the queue
+	vhost := harness.NewVhost(t)
+	receive := harness.Start(t, vhost.URL, "receive") // declares the queue
 	receive.Await("Waiting")
 	receive.Stop()
-	programtest.Run(t, vhost.URL, 0, "emit_log")
+	harness.Run(t, vhost.URL, 0, "emit_log")
 
 	wantStatus(t, demo(t, vhost.URL, "", "hello", "pubsub", "routing"), 0)
 	wantEntities(t, vhost, []string{"hello"}, []string{"logs"})
@@ -66,8 +65,8 @@ func TestDemoKeepsWhatItFinds(t *testing.T) {
 
 func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 	t.Parallel()
-	vhost := brokertest.NewVhost(t)
-	programtest.Run(t, vhost.URL, 0, "send")
+	vhost := harness.NewVhost(t)
+	harness.Run(t, vhost.URL, 0, "send")
 
 	p := demo(t, vhost.URL, "", "hello")
 	wantStatus(t, p, 1)
@@ -79,7 +78,7 @@ func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
-	vhost := brokertest.NewVhost(t)
+	vhost := harness.NewVhost(t)
 	p := demo(t, vhost.URL, "", "workqueue")
 	p.Await("[x] Received Task 2")
 	p.Interrupt()
@@ -89,8 +88,8 @@ func TestInterruptedDemoLeavesNothing(t *testing.T) {
 
 func TestDemoHasAVhostOfItsOwn(t *testing.T) {
 	t.Parallel()
-	broker := brokertest.Shared(t)
-	vhost := brokertest.NewVhost(t)
+	broker := harness.SharedBroker(t)
+	vhost := harness.NewVhost(t)
 	p := demo(t, vhost.URL, broker.ManagementURL(), "workqueue")
 	own := fmt.Sprintf("demo-%d\n", p.Pid())
 	p.Await("[x] Received Task 1")
@@ -107,7 +106,7 @@ func TestDemoHasAVhostOfItsOwn(t *testing.T) {
 
 func TestSecondDemoInTheVhostIsRefused(t *testing.T) {
 	t.Parallel()
-	vhost := brokertest.NewVhost(t)
+	vhost := harness.NewVhost(t)
 	first := demo(t, vhost.URL, "", "workqueue")
 	first.Await("[x] Received Task 1")
 	second := demo(t, vhost.URL, "", "pubsub")
@@ -117,8 +116,8 @@ func TestSecondDemoInTheVhostIsRefused(t *testing.T) {
 
 func TestBrokenClaimFailsTheDemo(t *testing.T) {
 	t.Parallel()
-	vhost := brokertest.NewVhost(t)
-	programtest.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
+	vhost := harness.NewVhost(t)
+	harness.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
 	p := demo(t, vhost.URL, "", "pubsub")
 	wantStatus(t, p, 1)
 	p.Await("✗ a line for nobody is discarded")

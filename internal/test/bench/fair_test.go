@@ -1,0 +1,84 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// BenchmarkDispatch has two workers do tasks of which the odd ones are heavy, four dots, and the
+// even ones light, one dot; and measures from the first task to the last "Done". The best
+// possible is half of all the work, done by each.
+func BenchmarkDispatch(b *testing.B) {
+	const (
+		tasks = 16
+		unit  = 100 * time.Millisecond
+		best  = (tasks/2*4 + tasks/2*1) * unit / 2
+	)
+	run := func(prefetch int) func(*testing.B) {
+		return func(b *testing.B) {
+			b.StopTimer()
+			for range b.N {
+				dispatch(b, prefetch, unit, tasks)
+			}
+			b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/run")
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(best), "x-best")
+			b.ReportMetric(0, "ns/op")
+		}
+	}
+	b.Run("prefetch=1", run(1))
+	b.Run("prefetch=0", run(0))
+}
+
+func dispatch(b *testing.B, prefetch int, unit time.Duration, tasks int) {
+	b.Helper()
+	vhost := harness.NewVhost(b)
+	workers := make([]*harness.Process, 2)
+	for i := range workers {
+		workers[i] = harness.Start(b, vhost.URL, "worker",
+			fmt.Sprintf("-prefetch=%d", prefetch), fmt.Sprintf("-unit=%v", unit))
+		workers[i].Await("Waiting for messages")
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	ready := make(chan struct{})
+	publisher := amqpx.NewPublisher(ctx, vhost.URL, tasks,
+		func(*amqpx.Session) error { close(ready); return nil },
+		func(msg amqp.Publishing, err error) {
+			if err != nil {
+				b.Errorf("task %s: %v", msg.Body, err)
+			}
+		})
+	<-ready
+	b.StartTimer()
+	for i := 1; i <= tasks; i++ {
+		dots := 1
+		if i%2 == 1 {
+			dots = 4
+		}
+		check(b, publisher.Publish("", "task_queue", amqp.Publishing{
+			DeliveryMode: amqp.Persistent,
+			Body:         []byte(strings.Repeat(".", dots)),
+		}))
+	}
+	check(b, publisher.Close())
+	harness.Eventually(b, time.Minute, "all tasks are done", func() bool {
+		done := 0
+		for _, worker := range workers {
+			done += strings.Count(worker.Output(), "Done")
+		}
+		return done == tasks
+	})
+	b.StopTimer()
+	for _, worker := range workers {
+		worker.Stop()
+	}
+}

@@ -1,0 +1,207 @@
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// publishTimeout is how long a publisher goes on trying. See package amqpx.
+const publishTimeout = 30 * time.Second
+
+// With the memory alarm raised, the broker reads nothing from a connection that
+// publishes, not even that it wants to end.
+func TestMemoryAlarm(t *testing.T) {
+	t.Parallel()
+	broker := harness.StartBroker(t)
+	raise := func() { broker.Ctl("set_vm_memory_high_watermark", "absolute", "1") }
+	lower := func() { broker.Ctl("set_vm_memory_high_watermark", "0.9") }
+	blocking := " [!] the broker is blocking publishers: low on memory"
+
+	url := broker.NewVhost().URL
+	ch := channel(t, url)
+	declare(t, ch, "rpc_queue")
+	for range 2000 { // the answers do not fit into the buffers of a connection
+		if err := ch.PublishWithContext(t.Context(), "", "rpc_queue", false, false, amqp.Publishing{ReplyTo: "hello", Body: []byte("10000")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := harness.Start(t, broker.NewVhost().URL, "rpc_server")
+	server.Await(" [x] Awaiting RPC requests")
+	raise()
+
+	t.Run("publisher", func(t *testing.T) {
+		// Each of these is told, and its user does not want to wait.
+		for program, args := range map[string][]string{
+			"send":               nil,
+			"new_task":           {strings.Repeat("x", 100_000)},
+			"emit_log":           nil,
+			"emit_log_direct":    nil,
+			"emit_log_topic":     nil,
+			"rpc_client":         {"-timeout=1m", "10", "20"},
+			"publisher_confirms": {"-size=16000000"},
+		} {
+			t.Run(program, func(t *testing.T) {
+				t.Parallel()
+				p := harness.Start(t, broker.NewVhost().URL, program, args...)
+				p.Await(blocking)
+				wantQuickEnd(t, p)
+				if slices.ContainsFunc(p.Stdout(), func(line string) bool { return strings.Contains(line, "Sent") }) {
+					t.Errorf("it says that it has sent a message:\n%s", p.Output())
+				}
+			})
+		}
+		// This one waits as long as a publisher does.
+		t.Run("to the end", func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			p := harness.Start(t, broker.NewVhost().URL, "new_task")
+			p.Await(blocking)
+			if status, took := p.Wait(), time.Since(start); status != 1 || took < publishTimeout || took > publishTimeout+slack {
+				t.Errorf("exit status %d after %v", status, took)
+			}
+			want := `publish to queue "task_queue": no confirm from the broker: whether it has the message is unknown: gave up after 30s. Look at the queue before you publish it again`
+			if lines := p.Stderr(); len(lines) != 2 || lines[1] != " [!] "+want {
+				t.Errorf("stderr is %q", lines)
+			}
+		})
+		t.Run("of three ways, to the end", func(t *testing.T) {
+			t.Parallel()
+			p := harness.Start(t, broker.NewVhost().URL, "publisher_confirms", "-n=10")
+			p.Await(blocking)
+			if status := p.Wait(); status != 1 || !strings.Contains(p.Stderr()[len(p.Stderr())-1], "gave up after 30s without a confirm") {
+				t.Errorf("exit status %d, stderr is %q", status, p.Stderr())
+			}
+		})
+		t.Run("of requests, to the end", func(t *testing.T) {
+			t.Parallel()
+			p := harness.Run(t, broker.NewVhost().URL, 1, "rpc_client", "-timeout=3s")
+			if lines := p.Stderr(); len(lines) != 2 || lines[0] != blocking || !strings.Contains(lines[1], "no answer within 3s") {
+				t.Errorf("stderr is %q", lines)
+			}
+		})
+		t.Run("of many messages", func(t *testing.T) {
+			t.Parallel()
+			testBlockedPublisher(t, broker.NewVhost().URL)
+		})
+		t.Run("of answers", func(t *testing.T) {
+			t.Parallel()
+			p := harness.Start(t, url, "rpc_server", "-prefetch=0")
+			p.Await(blocking)
+			harness.Eventually(t, time.Minute, "the server is stuck", stands(func() int { return len(p.Stdout()) }))
+			wantQuickEnd(t, p)
+		})
+		t.Run("that has nothing to publish", func(t *testing.T) {
+			t.Parallel()
+			wantQuickEnd(t, server)
+		})
+	})
+
+	t.Run("the alarm clears", func(t *testing.T) {
+		url := broker.NewVhost().URL
+		task := harness.Start(t, url, "new_task", "a", "task")
+		client := harness.Start(t, url, "rpc_client", "-timeout=1m", "10")
+		messages := harness.Start(t, url, "publisher_confirms", "-n=10", "-size=1000000")
+		for _, p := range []*harness.Process{task, client, messages} {
+			p.Await(blocking)
+		}
+		lower()
+		for _, p := range []*harness.Process{task, client, messages} {
+			p.Await(" [!] the broker takes messages again")
+		}
+		server := harness.Start(t, url, "rpc_server")
+		client.Await(" [.] Got 55")
+		task.Await(" [x] Sent a task")
+		messages.Await(" [x] asynchronously:")
+		for _, p := range []*harness.Process{task, client, messages} {
+			if status := p.Wait(); status != 0 {
+				t.Errorf("exit status %d; it printed:\n%s", status, p.Output())
+			}
+		}
+		server.Stop()
+	})
+}
+
+// wantQuickEnd sends Ctrl+C, and expects an end in about a second, which is what
+// the programs give a broker for its part in it.
+func wantQuickEnd(t *testing.T, p *harness.Process) {
+	t.Helper()
+	start := time.Now()
+	p.Interrupt()
+	if status := p.Wait(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	took := time.Since(start)
+	t.Logf("ended after %v", took)
+	if took > time.Second+slack {
+		t.Errorf("Ctrl+C took %v", took)
+	}
+}
+
+// stands returns a condition: that value is above 0 and has not changed for a second.
+func stands(value func() int) func() bool {
+	last, since := -1, time.Now()
+	return func() bool {
+		if now := value(); now != last {
+			last, since = now, time.Now()
+		}
+		return last > 0 && time.Since(since) > time.Second
+	}
+}
+
+// testBlockedPublisher fills the socket of an asynchronous publisher, ends it, and
+// expects it to account for every message.
+func testBlockedPublisher(t *testing.T, url string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	fates := make(map[string]error)
+	connected := make(chan bool, 1)
+	publisher := amqpx.NewPublisher(ctx, url, 5,
+		func(s *amqpx.Session) error {
+			_, err := s.DeclareQuorumQueue("hello")
+			connected <- err == nil
+			return err
+		},
+		func(msg amqp.Publishing, err error) { fates[msg.MessageId] = err })
+	<-connected
+	var begun, taken atomic.Int32
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			begun.Add(1)
+			if err := publisher.Publish("", "hello", amqp.Publishing{Body: make([]byte, 8e6)}); err != nil {
+				ended <- err
+				return
+			}
+			taken.Add(1)
+		}
+	}()
+	harness.Eventually(t, time.Minute, "the publisher is stuck", stands(func() int { return int(begun.Load()) }))
+
+	start := time.Now()
+	cancel()
+	closed := publisher.Close()
+	if took := time.Since(start); took > time.Second+slack {
+		t.Errorf("the end took %v", took)
+	}
+	if published := <-ended; !errors.Is(closed, context.Canceled) || !errors.Is(published, context.Canceled) {
+		t.Errorf("Close: %v, Publish: %v, want %v", closed, published, context.Canceled)
+	}
+	if n := int(taken.Load()); n == 0 || len(fates) != n {
+		t.Errorf("%d messages were taken, %d have a fate", n, len(fates))
+	}
+	for id, err := range fates {
+		if !errors.Is(err, amqpx.ErrUnconfirmed) {
+			t.Errorf("message %s: %v, want %v", id, err, amqpx.ErrUnconfirmed)
+		}
+	}
+}

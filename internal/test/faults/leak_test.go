@@ -1,0 +1,133 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// A consumer loses its connection again and again. In the end it holds no more
+// than it did after the first times.
+func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it counts goroutines
+	reconnections := size(8, 50)
+	v := harness.NewVhost(t)
+	w := newWire(t, v.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	consuming := make(chan struct{})
+	ended := make(chan error)
+	go func() {
+		ended <- amqpx.Run(ctx, w.URL, func(s *amqpx.Session) error {
+			queue, err := s.DeclareQuorumQueue("hello")
+			if err != nil {
+				return err
+			}
+			deliveries, err := s.ConsumeManualAck(ctx, queue.Name)
+			if err != nil {
+				return err
+			}
+			consuming <- struct{}{}
+			for d := range deliveries {
+				if err := d.Ack(false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}()
+	receive := harness.Start(t, w.URL, "receive")
+	<-consuming
+	receive.Await(" [*] Waiting")
+
+	// The broker closes the connection, or it just breaks. A rabbitmqctl for each
+	// time would take too long.
+	reconnect := func(n int) {
+		if n%5 == 0 {
+			v.CloseConnections("fault test")
+		} else {
+			w.Cut()
+		}
+		<-consuming
+		receive.Await(" [*] Waiting")
+	}
+	reconnect(0)
+	reconnect(1)
+	// The runtime keeps for later what it needed for the goroutines that have ended.
+	// It gets enough of it here, so that the heap grows by what leaks only.
+	var many sync.WaitGroup
+	end := make(chan struct{})
+	for range 200 {
+		many.Go(func() { <-end })
+	}
+	close(end)
+	many.Wait()
+	before := hold(t, receive)
+	for n := range reconnections {
+		reconnect(n)
+	}
+	after := hold(t, receive)
+	t.Logf("after the first reconnection of each kind: %v", before)
+	t.Logf("after %d more: %v", reconnections, after)
+	if after.goroutines > before.goroutines || after.files > before.files || after.receiveFiles > before.receiveFiles {
+		t.Error("goroutines or open files are left")
+	}
+	if float64(after.heap) > 1.1*float64(before.heap) {
+		t.Error("the heap has grown by more than 10 %")
+	}
+	receive.Stop()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// holding is what the test process and the program receive hold.
+type holding struct{ goroutines, heap, files, receiveFiles int }
+
+func (h holding) String() string {
+	return fmt.Sprintf("%d goroutines, %d open files, %d kB heap; receive: %d open files",
+		h.goroutines, h.files, h.heap>>10, h.receiveFiles)
+}
+
+// hold waits until what is on its way out is gone: until the figures stay.
+func hold(t *testing.T, receive *harness.Process) (h holding) {
+	t.Helper()
+	same := 0
+	harness.Eventually(t, time.Minute, "goroutines and open files stay the same", func() bool {
+		last := h
+		h = holding{
+			goroutines:   runtime.NumGoroutine(),
+			files:        openFiles(t, os.Getpid()),
+			receiveFiles: openFiles(t, receive.Pid()),
+		}
+		if same++; h != last {
+			same = 0
+		}
+		return same == 10
+	})
+	runtime.GC()
+	runtime.GC() // what finalizers have let go in the first
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	h.heap = int(m.HeapAlloc)
+	return h
+}
+
+// openFiles counts the open files of a process, on Linux.
+func openFiles(t *testing.T, pid int) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}

@@ -1,0 +1,116 @@
+package faults_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// A worker that dies of a task leaves it to the next worker, which dies of it as
+// well. A policy puts an end to that, and nobody has to declare the queue anew.
+func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	ch := channel(t, v.URL)
+	declare(t, ch, "dead_tasks")
+	publish(t, ch, "task_queue", "poison..........", "good")
+	harness.SharedBroker(t).Ctl("set_policy", "-p", v.Name, "poison", "^task_queue$",
+		`{"delivery-limit":3,"dead-letter-exchange":"","dead-letter-routing-key":"dead_tasks"}`)
+
+	// Each worker crashes as soon as it has the poison in its hands.
+	crashes := 0
+	for {
+		worker := harness.Start(t, v.URL, "worker")
+		task, redelivered, _ := received(worker.Await(" [x] Received ").Text)
+		if task == "good" {
+			worker.Await(" [x] Done")
+			worker.Stop()
+			break
+		}
+		if redelivered != (crashes > 0) {
+			t.Errorf("after %d crashes the task is marked as redelivered: %v", crashes, redelivered)
+		}
+		worker.Kill()
+		worker.Wait()
+		if crashes++; crashes == 10 {
+			t.Fatalf("the task has crashed %d workers and is still there", crashes)
+		}
+	}
+	if crashes != 4 { // of the first delivery, and of three more
+		t.Errorf("the task has crashed %d workers, want 4", crashes)
+	}
+
+	dead := next(t, consume(t, ch, "dead_tasks", 1))
+	deaths, _ := dead.Headers["x-death"].([]any)
+	if string(dead.Body) != "poison.........." || len(deaths) != 1 {
+		t.Fatalf("dead_tasks holds %q with the deaths %v", dead.Body, deaths)
+	}
+	death, _ := deaths[0].(amqp.Table)
+	if death["reason"] != "delivery_limit" || death["queue"] != "task_queue" {
+		t.Errorf("the task died of %v in %v", death["reason"], death["queue"])
+	}
+	if q := v.Queue("task_queue"); q.Ready != 0 || q.Consumers != 0 {
+		t.Errorf("what is left in task_queue: %+v", q)
+	}
+}
+
+// The limit is for tasks that crash a worker. What a worker hands back unharmed,
+// because it was asked to stop, must not use it up: RabbitMQ 4.3 does not count
+// a basic.nack, and the programs use that one. Older versions count all alike.
+func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	v.SetPolicy("limit", "^task", map[string]any{
+		"delivery-limit": 2, "dead-letter-exchange": "", "dead-letter-routing-key": "dead",
+	})
+	version := harness.SharedBroker(t).Version()
+	countsNack := strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "4.0.") ||
+		strings.HasPrefix(version, "4.1.") || strings.HasPrefix(version, "4.2.")
+
+	main := channel(t, v.URL)
+	declare(t, main, "dead")
+	died := consume(t, main, "dead", 0)
+
+	for _, way := range []struct {
+		name   string
+		give   func(amqp.Delivery, *amqp.Channel) error
+		counts bool
+	}{
+		{"nack", func(d amqp.Delivery, _ *amqp.Channel) error { return d.Nack(false, true) }, countsNack},
+		{"reject", func(d amqp.Delivery, _ *amqp.Channel) error { return d.Reject(true) }, true},
+		{"channel lost", func(_ amqp.Delivery, ch *amqp.Channel) error { return ch.Close() }, true},
+	} {
+		queue := "task " + way.name
+		publish(t, channel(t, v.URL), queue, "task")
+		ch := channel(t, v.URL)
+		deliveries := consume(t, ch, queue, 1)
+		timeout := time.After(time.Minute)
+		returns, dead := 0, false
+		for !dead && returns < 6 {
+			select {
+			case d := <-deliveries:
+				if err := way.give(d, ch); err != nil {
+					t.Fatal(err)
+				}
+				returns++
+				if ch.IsClosed() {
+					ch = channel(t, v.URL)
+					deliveries = consume(t, ch, queue, 1)
+				}
+			case <-died:
+				dead = true
+			case <-timeout:
+				t.Fatalf("%s: neither delivered again nor dead after %d returns", way.name, returns)
+			}
+		}
+		t.Logf("RabbitMQ %s, delivery limit 2, %s: dead %v after %d returns", version, way.name, dead, returns)
+		// The limit allows two redeliveries, so that the third return is one too many.
+		if dead != way.counts || dead && returns != 3 {
+			t.Errorf("%s counts: %v, want %v", way.name, dead, way.counts)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package lessons_test
+
+import (
+	"strings"
+	"testing"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+func TestFanoutCopiesToEveryReceiver(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	receivers := []*harness.Process{
+		startConsumer(t, v.URL, "receive_logs"),
+		startConsumer(t, v.URL, "receive_logs"),
+		startConsumer(t, v.URL, "receive_logs"),
+	}
+	for _, line := range []string{"The disk is nearly full", "The disk is full"} {
+		emit := harness.Run(t, v.URL, 0, "emit_log", strings.Fields(line)...)
+		wantStdout(t, emit, " [x] Sent "+line)
+		wantStderr(t, emit)
+	}
+	for _, receiver := range receivers {
+		receiver.Await("is full")
+		receiver.Stop()
+		wantStdout(t, receiver, waitingForLogs, " [x] The disk is nearly full", " [x] The disk is full")
+		wantStderr(t, receiver)
+	}
+}
+
+func TestLateReceiverGetsNothingOld(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	early := startConsumer(t, v.URL, "receive_logs")
+	harness.Run(t, v.URL, 0, "emit_log", "old")
+	early.Await("old")
+	late := startConsumer(t, v.URL, "receive_logs")
+	harness.Run(t, v.URL, 0, "emit_log", "new")
+	early.Await("new")
+	late.Await("new")
+	late.Stop()
+	wantStdout(t, late, waitingForLogs, " [x] new")
+}
+
+func TestDiscardedLogIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name         string
+		args         []string
+		stdout, note string
+	}{
+		{"emit_log", []string{"unheard"}, "unheard", "nobody is listening: the message was discarded"},
+		{"emit_log_direct", []string{"error", "unheard"}, "error:unheard", "nobody is listening for this severity: the message was discarded"},
+		{"emit_log_topic", []string{"kern.critical", "unheard"}, "kern.critical:unheard", "nobody is listening for this topic: the message was discarded"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			v := harness.NewVhost(t)
+			// Somebody listens, but to something else.
+			startConsumer(t, v.URL, "receive_logs_direct", "info", "errors")
+			startConsumer(t, v.URL, "receive_logs_topic", "kern", "*.info")
+			emit := harness.Run(t, v.URL, 0, test.name, test.args...)
+			wantStdout(t, emit, " [x] Sent "+test.stdout)
+			wantStderr(t, emit, " [!] "+test.note)
+		})
+	}
+}
+
+func TestDirectBindsSeveralSeverities(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	file := startConsumer(t, v.URL, "receive_logs_direct", "warning", "error")
+	screen := startConsumer(t, v.URL, "receive_logs_direct", "info", "warning", "error")
+	alarm := startConsumer(t, v.URL, "receive_logs_direct", "error", "error") // twice is once
+	for _, line := range []string{"info:up", "warning:hot", "error:on fire", "Error:other case", "error:the end"} {
+		severity, text, _ := strings.Cut(line, ":")
+		wantStdout(t, harness.Run(t, v.URL, 0, "emit_log_direct", severity, text), " [x] Sent "+line)
+	}
+	for receiver, want := range map[*harness.Process][]string{
+		file:   {"warning:hot", "error:on fire", "error:the end"},
+		screen: {"info:up", "warning:hot", "error:on fire", "error:the end"},
+		alarm:  {"error:on fire", "error:the end"},
+	} {
+		receiver.Await("the end")
+		receiver.Stop()
+		wantStdout(t, receiver, lines(waitingForLogs, want)...)
+		wantStderr(t, receiver)
+	}
+}
+
+// lines is what a receiver prints: first its greeting, then each log line.
+func lines(greeting string, logs []string) []string {
+	all := []string{greeting}
+	for _, log := range logs {
+		all = append(all, " [x] "+log)
+	}
+	return all
+}
+
+// "*" is exactly one word, "#" is zero or more; "" has no word at all.
+func TestTopicPatterns(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	topics := []string{"", "lazy", "lazy.orange", "quick.orange.rabbit", "lazy.orange.fox", "lazy.brown.fox",
+		"lazy..fox", "lazy.orange.male.rabbit", "lazy.orange.rabbit", "*.orange.fox"}
+	patterns := map[string][]string{
+		"#":             topics,
+		"*":             {"lazy"},
+		"":              {""},
+		"lazy":          {"lazy"},
+		"lazy.#":        {"lazy", "lazy.orange", "lazy.orange.fox", "lazy.brown.fox", "lazy..fox", "lazy.orange.male.rabbit", "lazy.orange.rabbit"},
+		"lazy.*":        {"lazy.orange"},
+		"*.orange.*":    {"quick.orange.rabbit", "lazy.orange.fox", "lazy.orange.rabbit", "*.orange.fox"},
+		"*.*.rabbit":    {"quick.orange.rabbit", "lazy.orange.rabbit"},
+		"lazy.*.fox":    {"lazy.orange.fox", "lazy.brown.fox", "lazy..fox"},
+		"#.rabbit":      {"quick.orange.rabbit", "lazy.orange.male.rabbit", "lazy.orange.rabbit"},
+		"lazy.#.rabbit": {"lazy.orange.male.rabbit", "lazy.orange.rabbit"},
+		"#.orange.#":    {"lazy.orange", "quick.orange.rabbit", "lazy.orange.fox", "lazy.orange.male.rabbit", "lazy.orange.rabbit", "*.orange.fox"},
+		"lazy.or*":      nil, // a star is a word, not a part of one
+	}
+	receivers := make(map[string]*harness.Process)
+	for pattern := range patterns {
+		receivers[pattern] = harness.Start(t, v.URL, "receive_logs_topic", pattern, "the.end")
+	}
+	for _, receiver := range receivers {
+		receiver.Await(waitingForLogs)
+	}
+	for _, topic := range append(topics, "the.end") {
+		wantStdout(t, harness.Run(t, v.URL, 0, "emit_log_topic", topic, "a", "line"), " [x] Sent "+topic+":a line")
+	}
+	for pattern, receiver := range receivers {
+		t.Run(pattern, func(t *testing.T) {
+			receiver.Await("the.end:")
+			receiver.Stop()
+			var want []string
+			for _, topic := range patterns[pattern] {
+				want = append(want, topic+":a line")
+			}
+			wantStdout(t, receiver, lines(waitingForLogs, append(want, "the.end:a line"))...)
+			wantStderr(t, receiver)
+		})
+	}
+}
+
+// A message that matches two bindings of a queue is in it once.
+func TestTopicOverlappingPatterns(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	receiver := startConsumer(t, v.URL, "receive_logs_topic", "kern.*", "*.critical", "#")
+	harness.Run(t, v.URL, 0, "emit_log_topic", "kern.critical", "once")
+	harness.Run(t, v.URL, 0, "emit_log_topic", "the.end", "twice")
+	receiver.Await("the.end")
+	receiver.Stop()
+	wantStdout(t, receiver, waitingForLogs, " [x] kern.critical:once", " [x] the.end:twice")
+}
