@@ -1,8 +1,8 @@
 // Emit_log publishes a log line to everybody who listens.
 //
-// It is the producer of lesson 3. It knows no queue: it hands the message to the
-// fanout exchange "logs", which copies it to every queue that is bound at that
-// moment. If none is, the message is gone.
+// It is the producer of lesson 3. It knows no queue: it publishes to the fanout exchange
+// "logs", which copies the message to every queue that is bound at that moment. If there
+// is none, the message is gone.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -18,8 +19,11 @@ import (
 )
 
 func main() {
-	program.New("Publishes a log line to everybody who listens.",
-		"[WORD...]", "go run ./cmd/emit_log The disk is nearly full").Main(run)
+	program.New(program.Usage{
+		Purpose: "Publishes a log line to everybody who listens.",
+		Args:    "[WORD...]",
+		Example: "go run ./cmd/emit_log The disk is nearly full",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, words []string) error {
@@ -27,24 +31,28 @@ func run(ctx context.Context, url string, words []string) error {
 	if len(words) > 0 {
 		line = strings.Join(words, " ")
 	}
-	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.DeclareExchange("logs", amqp.ExchangeFanout); err != nil {
+		// Fanout: a copy to every bound queue. Not durable: a restart of the broker
+		// removes the exchange, and whoever comes next declares it again.
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}
 
-		// A fanout exchange does not look at the routing key.
-		err := s.PublishConfirmed(ctx, "logs", "", amqp.Publishing{
-			ContentType: "text/plain",
+		// A fanout exchange ignores the routing key. Mandatory: if no queue is bound, the
+		// broker returns the message. Confirmed: we wait until every queue has its copy.
+		to := amqpx.Route{Exchange: "logs", RoutingKey: "", Mandatory: true}
+		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
+			ContentType: "text/plain", // not persistent: the receivers' queues do not last either
 			Body:        []byte(line),
 		})
 		unheard := errors.Is(err, amqpx.ErrUnroutable)
 		if err != nil && !unheard {
 			return err
 		}
-		program.Printf(" [x] Sent %s\n", program.Printable([]byte(line)))
+		program.Printf(" [x] Sent %s", line)
 		if unheard { // no failure: a log line may be of interest to nobody
 			log.Print("nobody is listening: the message was discarded")
 		}

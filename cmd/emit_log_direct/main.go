@@ -1,7 +1,7 @@
 // Emit_log_direct publishes a log line with its severity as the routing key.
 //
-// It is the producer of lesson 4. The direct exchange "direct_logs" takes the
-// message to the queues that were bound with exactly this key.
+// It is the producer of lesson 4. The direct exchange "direct_logs" takes the message to
+// the queues that are bound with exactly this key.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -17,8 +18,11 @@ import (
 )
 
 func main() {
-	program.New("Publishes a log line to those who listen for its severity.",
-		"[SEVERITY [WORD...]]", "go run ./cmd/emit_log_direct error The disk is full").Main(run)
+	program.New(program.Usage{
+		Purpose: "Publishes a log line to those who listen for its severity.",
+		Args:    "[SEVERITY [WORD...]]",
+		Example: "go run ./cmd/emit_log_direct error The disk is full",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, args []string) error {
@@ -32,23 +36,27 @@ func run(ctx context.Context, url string, args []string) error {
 	if err := program.CheckKeys(severity); err != nil {
 		return err
 	}
-	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.DeclareExchange("direct_logs", amqp.ExchangeDirect); err != nil {
+		// Direct: the exchange compares the routing key with each binding key.
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "direct_logs", Kind: amqp.ExchangeDirect, Durable: false}); err != nil {
 			return err
 		}
 
-		err := s.PublishConfirmed(ctx, "direct_logs", severity, amqp.Publishing{
-			ContentType: "text/plain",
+		// The severity is the routing key. Mandatory: the message comes back if no queue
+		// is bound with this key. Confirmed: we wait until every queue has its copy.
+		to := amqpx.Route{Exchange: "direct_logs", RoutingKey: severity, Mandatory: true}
+		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
+			ContentType: "text/plain", // not persistent, as in lesson 3
 			Body:        []byte(line),
 		})
 		unheard := errors.Is(err, amqpx.ErrUnroutable)
 		if err != nil && !unheard {
 			return err
 		}
-		program.Printf(" [x] Sent %s\n", program.Printable([]byte(severity+":"+line)))
+		program.Printf(" [x] Sent %s:%s", severity, line)
 		if unheard {
 			log.Print("nobody is listening for this severity: the message was discarded")
 		}

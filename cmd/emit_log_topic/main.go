@@ -1,8 +1,8 @@
-// Emit_log_topic publishes a log line under a topic such as "kern.critical".
+// Emit_log_topic publishes a log line with a routing key such as "kern.critical".
 //
-// It is the producer of lesson 5. The routing key is a list of words with dots
-// between them; the topic exchange "topic_logs" compares it, word by word, with
-// the patterns that the receivers have bound.
+// It is the producer of lesson 5. The routing key is a list of words with dots between
+// them. The topic exchange "topic_logs" compares it, word by word, with the patterns
+// that the receivers have bound.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -18,38 +19,45 @@ import (
 )
 
 func main() {
-	program.New("Publishes a log line to those who listen for its topic.",
-		"[ROUTING_KEY [WORD...]]", "go run ./cmd/emit_log_topic kern.critical A critical kernel error").Main(run)
+	program.New(program.Usage{
+		Purpose: "Publishes a log line to those who listen for its topic.",
+		Args:    "[ROUTING_KEY [WORD...]]",
+		Example: "go run ./cmd/emit_log_topic kern.critical A critical kernel error",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, args []string) error {
-	topic, line := "anonymous.info", "Hello World!"
+	key, line := "anonymous.info", "Hello World!"
 	if len(args) > 0 {
-		topic = args[0]
+		key = args[0]
 	}
 	if len(args) > 1 {
 		line = strings.Join(args[1:], " ")
 	}
-	if err := program.CheckKeys(topic); err != nil {
+	if err := program.CheckKeys(key); err != nil {
 		return err
 	}
-	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.DeclareExchange("topic_logs", amqp.ExchangeTopic); err != nil {
+		// Topic: the binding keys are patterns, and the exchange looks for those that match.
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}
 
-		err := s.PublishConfirmed(ctx, "topic_logs", topic, amqp.Publishing{
-			ContentType: "text/plain",
+		// Mandatory: the message comes back if its routing key matches no binding key.
+		// Confirmed: we wait until every queue has its copy.
+		to := amqpx.Route{Exchange: "topic_logs", RoutingKey: key, Mandatory: true}
+		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
+			ContentType: "text/plain", // not persistent, as in lesson 3
 			Body:        []byte(line),
 		})
 		unheard := errors.Is(err, amqpx.ErrUnroutable)
 		if err != nil && !unheard {
 			return err
 		}
-		program.Printf(" [x] Sent %s\n", program.Printable([]byte(topic+":"+line)))
+		program.Printf(" [x] Sent %s:%s", key, line)
 		if unheard {
 			log.Print("nobody is listening for this topic: the message was discarded")
 		}

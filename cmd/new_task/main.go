@@ -1,13 +1,14 @@
 // New_task publishes a task to the queue "task_queue".
 //
-// It is the producer of lesson 2. Each dot in the message stands for a second of
-// work. The queue is durable and the message persistent, so that the task
-// outlives a restart of the broker.
+// It is the producer of lesson 2. Each dot in the task stands for a second of work.
+// The queue is durable and the message persistent: the task survives a restart of the
+// broker.
 package main
 
 import (
 	"context"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -16,8 +17,11 @@ import (
 )
 
 func main() {
-	program.New("Publishes a task for the workers; each dot in it is a second of work.",
-		"[WORD...]", "go run ./cmd/new_task A heavy task...").Main(run)
+	program.New(program.Usage{
+		Purpose: "Publishes a task for the workers; each dot in it is a second of work.",
+		Args:    "[WORD...]",
+		Example: "go run ./cmd/new_task A heavy task...",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, words []string) error {
@@ -25,19 +29,23 @@ func run(ctx context.Context, url string, words []string) error {
 	if len(words) > 0 {
 		task = strings.Join(words, " ")
 	}
-	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		queue, err := s.DeclareQuorumQueue("task_queue")
+		// Durable: the queue is still there when the broker has restarted.
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "task_queue", Durable: true, Type: amqp.QueueTypeQuorum})
 		if err != nil {
 			return err
 		}
 
-		// A durable queue keeps only its persistent messages through a restart. (A
-		// quorum queue keeps all; a durable classic queue would drop this one
-		// without the mark.)
-		err = s.PublishConfirmed(ctx, "", queue.Name, amqp.Publishing{
+		// To the queue, through the default exchange. Mandatory: the message comes back
+		// if the queue is gone. Confirmed: the task is on disk when this returns.
+		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
+		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
+			// Persistent: the broker writes the message to disk. A quorum queue does so
+			// with every message; a classic queue, durable or not, loses the others when
+			// the broker restarts.
 			DeliveryMode: amqp.Persistent,
 			ContentType:  "text/plain",
 			Body:         []byte(task),
@@ -45,7 +53,7 @@ func run(ctx context.Context, url string, words []string) error {
 		if err != nil {
 			return err
 		}
-		program.Printf(" [x] Sent %s\n", program.Printable([]byte(task)))
+		program.Printf(" [x] Sent %s", task)
 		return nil
 	})
 }

@@ -1,13 +1,11 @@
 // Receive_logs prints every log line that is published while it runs.
 //
-// It is the consumer of lesson 3. It makes a queue of its own, which goes away
-// with it, and binds it to the fanout exchange "logs": every receiver gets its
-// own copy of every message, and none from before it came.
+// It is the consumer of lesson 3. It binds a queue of its own to the fanout exchange
+// "logs": every receiver gets a copy of every message, but none from before it came.
 package main
 
 import (
 	"context"
-	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -16,36 +14,45 @@ import (
 )
 
 func main() {
-	program.New("Prints every log line that is published while it runs.",
-		"", "go run ./cmd/receive_logs").Main(run)
+	program.New(program.Usage{
+		Purpose: "Prints every log line that is published while it runs.",
+		Example: "go run ./cmd/receive_logs",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.DeclareExchange("logs", amqp.ExchangeFanout); err != nil {
+		// As in emit_log: whoever comes first declares the exchange. Not durable: it is
+		// gone after a restart of the broker, and Run comes here again.
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}
-		queue, err := s.DeclareTemporaryQueue()
+		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
+		// makes one up. No type: a classic queue, as all exclusive queues are.
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err
 		}
-		// The binding: from now on the exchange copies its messages to this queue.
-		if err := s.QueueBind(queue.Name, "", "logs", false, nil); err != nil {
-			return fmt.Errorf("bind to exchange logs: %w", err)
+		// From now on the exchange copies its messages to this queue.
+		if err := s.QueueBind(amqpx.Binding{Exchange: "logs", BindingKey: "", Queue: queue.Name}); err != nil {
+			return err
 		}
-
-		deliveries, err := s.ConsumeManualAck(ctx, queue.Name)
+		// At most 30 lines ahead of our acknowledgements; AutoAck false: we send those.
+		if err := s.Qos(30, 0, false); err != nil {
+			return err
+		}
+		logs, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})
 		if err != nil {
 			return err
 		}
-		program.Printf(" [*] Waiting for logs. To exit press CTRL+C\n")
+		program.Printf(" [*] Waiting for logs. To exit press CTRL+C")
 
-		for d := range deliveries {
-			program.Printf(" [x] %s\n", program.Printable(d.Body))
-			if err := d.Ack(false); err != nil {
-				return fmt.Errorf("acknowledge: %w", err)
+		for line := range logs {
+			program.Printf(" [x] %s", line.Body)
+			if err := amqpx.Ack(line); err != nil { // now the broker may forget this copy
+				return err
 			}
 		}
-		return nil
+		return nil // no more lines: Ctrl+C, or a lost session, and Run knows which
 	})
 }

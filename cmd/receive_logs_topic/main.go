@@ -1,13 +1,11 @@
-// Receive_logs_topic prints the log lines whose topic matches one of its patterns.
+// Receive_logs_topic prints the log lines whose routing key matches one of its patterns.
 //
-// It is the consumer of lesson 5. In the keys that it binds to the topic exchange
-// "topic_logs", "*" stands for exactly one word and "#" for any number of words,
-// also none.
+// It is the consumer of lesson 5. In the binding keys of the topic exchange "topic_logs",
+// "*" stands for exactly one word, and "#" for zero or more words.
 package main
 
 import (
 	"context"
-	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -16,8 +14,11 @@ import (
 )
 
 func main() {
-	program.New("Prints the log lines whose topic matches a binding key: * is one word, # any number.",
-		"BINDING_KEY...", "go run ./cmd/receive_logs_topic 'kern.*' '*.critical'").Main(run)
+	program.New(program.Usage{
+		Purpose: "Prints the log lines whose topic matches a binding key: * is one word, # zero or more.",
+		Args:    "BINDING_KEY...",
+		Example: "go run ./cmd/receive_logs_topic 'kern.*' '*.critical'",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, bindingKeys []string) error {
@@ -25,31 +26,37 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 		return err
 	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.DeclareExchange("topic_logs", amqp.ExchangeTopic); err != nil {
+		// Topic: the exchange compares each routing key, word by word, with the binding keys.
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}
-		queue, err := s.DeclareTemporaryQueue()
+		// As in lesson 3: a queue of our own, named by the broker, deleted with the connection.
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err
 		}
+		// A binding for each pattern. A message that matches two of them still comes once.
 		for _, bindingKey := range bindingKeys {
-			if err := s.QueueBind(queue.Name, bindingKey, "topic_logs", false, nil); err != nil {
-				return fmt.Errorf("bind %q to exchange topic_logs: %w", bindingKey, err)
+			if err := s.QueueBind(amqpx.Binding{Exchange: "topic_logs", BindingKey: bindingKey, Queue: queue.Name}); err != nil {
+				return err
 			}
 		}
-
-		deliveries, err := s.ConsumeManualAck(ctx, queue.Name)
+		// At most 30 lines ahead of our acknowledgements; AutoAck false: we send those.
+		if err := s.Qos(30, 0, false); err != nil {
+			return err
+		}
+		logs, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})
 		if err != nil {
 			return err
 		}
-		program.Printf(" [*] Waiting for logs. To exit press CTRL+C\n")
+		program.Printf(" [*] Waiting for logs. To exit press CTRL+C")
 
-		for d := range deliveries {
-			program.Printf(" [x] %s:%s\n", program.Printable([]byte(d.RoutingKey)), program.Printable(d.Body))
-			if err := d.Ack(false); err != nil {
-				return fmt.Errorf("acknowledge: %w", err)
+		for line := range logs {
+			program.Printf(" [x] %s:%s", line.RoutingKey, line.Body)
+			if err := amqpx.Ack(line); err != nil { // now the broker may forget this copy
+				return err
 			}
 		}
-		return nil
+		return nil // no more lines: Ctrl+C, or a lost session, and Run knows which
 	})
 }

@@ -1,235 +1,145 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"math/big"
-	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/program"
 )
 
-// A Client calls fib on whichever rpc_server is free. All its calls, from any
-// number of goroutines, share one connection and one queue for the answers; a
-// correlation id says which answer belongs to which call. When the connection is
-// lost, the client asks again what was not answered yet. (To ask twice does no
-// harm here. For a function with side effects it would.)
+var errClosed = errors.New("the client is closed")
+
+// A Client calls fib on whichever rpc_server is free. Any number of goroutines may call:
+// they share one session and one queue for the answers. A call whose session is lost is
+// made again in the next one. (That does no harm to fib. A function with side effects may
+// take it ill.)
 type Client struct {
+	calls   atomic.Uint64
+	waiting sync.Map  // the calls without an answer: correlation id to chan amqp.Delivery
+	links   chan link // gives the present session to each call that asks
+
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when there will be no further session
-	wake    chan struct{} // says that there are unsent calls
-
-	mu        sync.Mutex
-	connected bool  // there is or was a session
-	err       error // why there will be no further one
-	calls     uint64
-	pending   map[uint64]*Call // by correlation id, which is never used again
-	unsent    []uint64
+	err     error         // why there will be none; set before stopped is closed
 }
 
-var errNotConnected = errors.New("no connection to the broker yet. Does AMQP_URL or -url name a RabbitMQ that can be reached?")
-
-// A Call is a request and, once it has arrived on Done, its result.
-type Call struct {
-	N      int
-	Result *big.Int   // nil if Err is not
-	Err    error      // why there is no result
-	Done   chan *Call // gets this Call when it is complete
-
-	ctx     context.Context
-	unwatch func() bool
+// A link is a session with the queue for its answers.
+type link struct {
+	*amqpx.Session
+	replies string
+	lost    chan struct{} // closed when the session ends
 }
 
-// NewClient returns a client of the broker at url. It connects in the background;
-// if that fails, the calls do. Close it after use.
+// NewClient returns a client that connects to the broker at url in the background. Close
+// it after use.
 func NewClient(ctx context.Context, url string) *Client {
 	ctx, stop := context.WithCancel(ctx)
-	c := &Client{
-		stop:    stop,
-		stopped: make(chan struct{}),
-		wake:    make(chan struct{}, 1),
-		pending: make(map[uint64]*Call),
-	}
+	c := &Client{links: make(chan link), stop: stop, stopped: make(chan struct{})}
 	go func() {
 		defer close(c.stopped)
-		err := amqpx.Run(ctx, url, func(s *amqpx.Session) error { return c.session(ctx, s) })
-		if err == nil {
-			err = errors.New("the client is closed")
-		}
-		c.mu.Lock()
-		c.err = err
-		ids := slices.Sorted(maps.Keys(c.pending))
-		c.mu.Unlock()
-		for _, id := range ids {
-			c.complete(id, nil, err)
-		}
+		err := amqpx.Run(ctx, url, func(s *amqpx.Session) error { return c.receive(ctx, s) })
+		c.err = cmp.Or(err, errClosed)
 	}()
 	return c
 }
 
-// Close ends the connection, and with it the calls that are not complete.
+// Close ends the connection, and with it the calls that have no answer yet.
 func (c *Client) Close() {
 	c.stop()
 	<-c.stopped
 }
 
-// Call asks for fib(n) and waits for the answer. It gives up when ctx ends, and so
-// does the request: it expires in the queue at the deadline of ctx.
+// Call asks for fib(n) and waits for the answer. It gives up when ctx ends, and so does
+// the request: at the deadline of ctx it expires in the queue.
 func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
-	call := <-c.Go(ctx, n, make(chan *Call, 1)).Done
-	return call.Result, call.Err
-}
+	id, answers := strconv.FormatUint(c.calls.Add(1), 10), make(chan amqp.Delivery, 1)
+	c.waiting.Store(id, answers)
+	defer c.waiting.Delete(id)
+	for ctx.Err() == nil {
+		var l link
+		select {
+		case l = <-c.links:
+		case <-c.stopped:
+			return nil, cmp.Or(context.Cause(ctx), c.err)
+		case <-ctx.Done():
+			continue
+		}
 
-// Go asks for fib(n) and returns at once. The Call arrives on done when it is
-// complete; done must have room for every call that it was given to.
-func (c *Client) Go(ctx context.Context, n int, done chan *Call) *Call {
-	call := &Call{N: n, Done: done, ctx: ctx}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		call.Err = c.err
-		done <- call
-		return call
+		// ReplyTo names the queue for the answer. The server copies CorrelationId to it.
+		// The request is neither mandatory nor confirmed: that no answer comes tells as
+		// much. An error says that the session is lost, for which we wait below.
+		_ = l.PublishUnconfirmed(ctx, amqpx.Route{Exchange: "", RoutingKey: "rpc_queue", Mandatory: false}, amqp.Publishing{
+			ContentType:   "text/plain",
+			ReplyTo:       l.replies,
+			CorrelationId: id,
+			Expiration:    expiration(ctx),
+			Body:          []byte(strconv.Itoa(n)),
+		})
+		select {
+		case answer := <-answers:
+			return parse(answer)
+		case <-l.lost: // ask again in the next session
+		case <-ctx.Done():
+		}
 	}
-	c.calls++
-	id := c.calls
-	c.pending[id] = call
-	call.unwatch = context.AfterFunc(ctx, func() { c.giveUp(ctx, id) })
-	c.unsent = append(c.unsent, id)
-	c.wakeUp()
-	return call
+	return nil, context.Cause(ctx)
 }
 
-// giveUp completes a call whose time is over.
-func (c *Client) giveUp(ctx context.Context, id uint64) {
-	c.mu.Lock()
-	connected := c.connected
-	c.mu.Unlock()
-	if !connected && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		c.complete(id, nil, errNotConnected)
-	} else {
-		c.complete(id, nil, context.Cause(ctx))
+// receive brings the answers of one session to the calls that wait for them.
+func (c *Client) receive(ctx context.Context, s *amqpx.Session) error {
+	// The same arguments as in rpc_server: either program may be started first.
+	if _, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
+		return err
 	}
-}
-
-func (c *Client) wakeUp() {
-	select {
-	case c.wake <- struct{}{}:
-	default: // it is awake already
-	}
-}
-
-// complete delivers a call. It does nothing for an id that is unknown: the call
-// was answered before, or has been given up.
-func (c *Client) complete(id uint64, result *big.Int, err error) {
-	c.mu.Lock()
-	call, ok := c.pending[id]
-	delete(c.pending, id)
-	c.mu.Unlock()
-	if ok {
-		call.unwatch()
-		call.Result, call.Err = result, err
-		call.Done <- call
-	}
-}
-
-// session sends requests and takes answers until the connection is lost.
-func (c *Client) session(ctx context.Context, s *amqpx.Session) error {
-	requests, err := s.DeclareQuorumQueue("rpc_queue")
+	// Exclusive: a queue for our answers alone, deleted with the connection. No name: the
+	// broker makes one up. No type: a classic queue, on this broker only.
+	replies, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 	if err != nil {
 		return err
 	}
-	replies, err := s.DeclareTemporaryQueue()
-	if err != nil {
-		return err
-	}
-	// An answer that is lost with this connection is asked for again on the next.
-	answers, err := s.ConsumeAutoAck(ctx, replies.Name)
+	// AutoAck: an answer that is lost with the connection is asked for again.
+	answers, err := s.Consume(ctx, amqpx.Consumer{Queue: replies.Name, AutoAck: true})
 	if err != nil {
 		return err
 	}
 
-	c.mu.Lock()
-	c.connected = true
-	c.unsent = slices.Sorted(maps.Keys(c.pending))
-	c.wakeUp()
-	c.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	var sender sync.WaitGroup
-	sender.Go(func() { c.send(ctx, s, requests.Name, replies.Name) })
-	defer sender.Wait()
-	defer cancel()
+	l := link{s, replies.Name, make(chan struct{})}
+	var giving sync.WaitGroup
+	giving.Go(func() {
+		for {
+			select {
+			case c.links <- l:
+			case <-l.lost:
+				return
+			}
+		}
+	})
+	defer giving.Wait()
+	defer close(l.lost)
 
 	for answer := range answers {
-		id, err := strconv.ParseUint(answer.CorrelationId, 10, 64)
-		if err != nil {
-			continue // not ours
+		// The match: an answer that comes too late, or twice, finds nobody waiting.
+		if call, ok := c.waiting.LoadAndDelete(answer.CorrelationId); ok {
+			call.(chan amqp.Delivery) <- answer
 		}
-		result, err := parse(answer)
-		c.complete(id, result, err)
 	}
 	return nil
 }
 
-// send publishes the calls as they come, until ctx ends or the session is lost.
-func (c *Client) send(ctx context.Context, s *amqpx.Session, requests, replies string) {
-	for {
-		select {
-		case <-c.wake:
-		case <-ctx.Done():
-			return
-		}
-		c.mu.Lock()
-		unsent := c.unsent
-		c.unsent = nil
-		c.mu.Unlock()
-		for _, id := range unsent {
-			c.mu.Lock()
-			call, ok := c.pending[id]
-			c.mu.Unlock()
-			if !ok {
-				continue
-			}
-			err := s.PublishUnconfirmed(ctx, "", requests, amqp.Publishing{
-				ContentType:   "text/plain",
-				ReplyTo:       replies,
-				CorrelationId: strconv.FormatUint(id, 10),
-				Expiration:    expiration(call.ctx),
-				Body:          []byte(strconv.Itoa(call.N)),
-			})
-			if err != nil {
-				return // the session is lost: the next one sends it again
-			}
-		}
-	}
-}
-
-// expiration is the time that is left to ctx, in milliseconds as AMQP wants it. A
-// request that nobody took by then is dropped by the broker.
+// expiration is the time left to ctx, in milliseconds as AMQP has it: the broker drops a
+// request that no server took by then.
 func expiration(ctx context.Context) string {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return amqp.NeverExpire
 	}
 	return strconv.FormatInt(max(1, time.Until(deadline).Milliseconds()), 10)
-}
-
-// parse reads an answer: the decimal result, or what is wrong with the request.
-func parse(answer amqp.Delivery) (*big.Int, error) {
-	if answer.Type == "error" {
-		return nil, fmt.Errorf("the server refused: %s", program.Printable(answer.Body))
-	}
-	result, ok := new(big.Int).SetString(string(answer.Body), 10)
-	if !ok {
-		return nil, fmt.Errorf("the answer is not a number: %.20q", answer.Body)
-	}
-	return result, nil
 }

@@ -94,19 +94,34 @@ func (p *peer) answer(t *testing.T, request amqp.Delivery, correlationID, body s
 	}
 }
 
-// next waits for the next call that is complete.
-func next(t *testing.T, done chan *Call) *Call {
+// A result is what a call has come to.
+type result struct {
+	n     int
+	value *big.Int
+	err   error
+}
+
+// start makes a call that brings its result to done.
+func start(ctx context.Context, client *Client, n int, done chan<- result) {
+	go func() {
+		value, err := client.Call(ctx, n)
+		done <- result{n, value, err}
+	}()
+}
+
+// next waits for the next result.
+func next(t *testing.T, done <-chan result) result {
 	t.Helper()
 	select {
-	case call := <-done:
-		return call
+	case r := <-done:
+		return r
 	case <-time.After(soon):
 		t.Fatal("no call completes")
 	}
 	panic("unreachable")
 }
 
-func TestCall(t *testing.T) {
+func TestACallBringsItsAnswer(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	startServer(t, v)
@@ -153,18 +168,17 @@ func TestCallFromManyGoroutines(t *testing.T) {
 	}
 }
 
-// Go does not wait: all requests are out before the first answer, and the answers
-// may come in any order.
-func TestGo(t *testing.T) {
+// Calls that are made at once do not wait for one another: all requests are out before the first
+// answer, and each answer finds its call, whatever their order.
+func TestAnswersMayComeInAnyOrder(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v)
 	const calls = 50
-	done := make(chan *Call, calls)
-	made := make(map[*Call]int)
+	done := make(chan result, calls)
 	for n := range calls {
-		made[client.Go(ctx, n, done)] = n
+		start(ctx, client, n, done)
 	}
 	var requests []amqp.Delivery
 	for range calls {
@@ -173,34 +187,34 @@ func TestGo(t *testing.T) {
 	for i := calls - 1; i >= 0; i-- {
 		server.answer(t, requests[i], requests[i].CorrelationId, "1"+string(requests[i].Body))
 	}
+	answered := make(map[int]bool)
 	for range calls {
 		call := next(t, done)
-		n, ok := made[call]
-		if want := fmt.Sprint("1", n); !ok || call.N != n || call.Err != nil || call.Result.String() != want {
-			t.Errorf("call %d (%v) is complete with %v, %v, want %s", call.N, ok, call.Result, call.Err, want)
+		if want := fmt.Sprint("1", call.n); call.err != nil || call.value.String() != want || answered[call.n] {
+			t.Errorf("call %d: %v, %v, want %s", call.n, call.value, call.err, want)
 		}
-		delete(made, call)
+		answered[call.n] = true
 	}
 }
 
 // Answers that nobody asked for, or that come twice or too late, are ignored.
-func TestStrayAnswers(t *testing.T) {
+func TestAnswersThatNobodyWaitsForAreIgnored(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v)
-	done := make(chan *Call, 10)
+	done := make(chan result, 10)
 
 	givenUp, cancel := context.WithCancelCause(ctx)
-	client.Go(givenUp, 1, done)
+	start(givenUp, client, 1, done)
 	late := server.request(t)
 	why := errors.New("changed my mind")
 	cancel(why)
-	if call := next(t, done); !errors.Is(call.Err, why) || call.Result != nil {
-		t.Errorf("given up: %v, %v", call.Result, call.Err)
+	if call := next(t, done); !errors.Is(call.err, why) || call.value != nil {
+		t.Errorf("given up: %v, %v", call.value, call.err)
 	}
 
-	client.Go(ctx, 2, done)
+	start(ctx, client, 2, done)
 	request := server.request(t)
 	server.answer(t, request, late.CorrelationId, "1")
 	for _, id := range []string{"", "0", "-1", "18446744073709551616", "else's", request.CorrelationId + "0", " " + request.CorrelationId} {
@@ -208,18 +222,15 @@ func TestStrayAnswers(t *testing.T) {
 	}
 	server.answer(t, request, request.CorrelationId, "2")
 	server.answer(t, request, request.CorrelationId, "3")
-	if call := next(t, done); call.N != 2 || call.Err != nil || call.Result.String() != "2" {
-		t.Errorf("call %d: %v, %v", call.N, call.Result, call.Err)
+	if call := next(t, done); call.n != 2 || call.err != nil || call.value.String() != "2" {
+		t.Errorf("call %d: %v, %v", call.n, call.value, call.err)
 	}
 
-	client.Go(ctx, 4, done)
+	start(ctx, client, 4, done)
 	request = server.request(t)
 	server.answer(t, request, request.CorrelationId, "4")
-	if call := next(t, done); call.N != 4 || call.Err != nil || call.Result.String() != "4" {
-		t.Errorf("call %d: %v, %v", call.N, call.Result, call.Err)
-	}
-	if len(done) > 0 {
-		t.Errorf("a call completed twice: %+v", <-done)
+	if call := next(t, done); call.n != 4 || call.err != nil || call.value.String() != "4" {
+		t.Errorf("call %d: %v, %v", call.n, call.value, call.err)
 	}
 }
 
@@ -228,8 +239,8 @@ func TestRequestFollowsTheWireContract(t *testing.T) {
 	v := harness.NewVhost(t)
 	server := newPeer(t, v)
 	ctx, client := newClient(t, v) // ctx ends in a minute
-	done := make(chan *Call, 2)
-	client.Go(ctx, 12, done)
+	done := make(chan result, 2)
+	start(ctx, client, 12, done)
 	request := server.request(t)
 	var left int
 	if _, err := fmt.Sscan(request.Expiration, &left); err != nil || left < 1000 || left > 60_000 {
@@ -238,18 +249,19 @@ func TestRequestFollowsTheWireContract(t *testing.T) {
 	if string(request.Body) != "12" || !strings.HasPrefix(request.ReplyTo, "amq.gen-") || request.CorrelationId == "" {
 		t.Errorf("the request is %q, reply_to %q, correlation_id %q", request.Body, request.ReplyTo, request.CorrelationId)
 	}
-	client.Go(context.Background(), 13, done)
+	start(context.Background(), client, 13, done)
 	if request := server.request(t); request.Expiration != "" {
 		t.Errorf("a request without a deadline expires after %q ms", request.Expiration)
 	}
 }
 
-func TestDeadlines(t *testing.T) {
+func TestACallGivesUpAtItsDeadlineAndSoDoesItsRequest(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
 
-	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	harness.Eventually(t, soon, "the client has its queue for the answers", func() bool { return len(v.Queues()) == 2 })
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	if got, err := client.Call(short, 1); got != nil || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("no server: %v, %v", got, err)
@@ -261,8 +273,8 @@ func TestDeadlines(t *testing.T) {
 	// What was given up is gone from the queue: a server gets only what comes now.
 	harness.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
 	server := newPeer(t, v)
-	done := make(chan *Call, 1)
-	client.Go(ctx, 2, done)
+	done := make(chan result, 1)
+	start(ctx, client, 2, done)
 	if request := server.request(t); string(request.Body) != "2" {
 		t.Errorf("a request that was given up is delivered: %q", request.Body)
 	}
@@ -272,15 +284,15 @@ func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
-	done := make(chan *Call, 3)
+	done := make(chan result, 3)
 	for n := range 3 {
-		client.Go(ctx, n, done)
+		start(ctx, client, n, done)
 	}
 	harness.Eventually(t, soon, "the client is connected", func() bool { return v.HasQueue("rpc_queue") })
 	client.Close()
 	for range 3 {
-		if call := next(t, done); call.Err == nil || call.Result != nil {
-			t.Errorf("call %d after Close: %v, %v", call.N, call.Result, call.Err)
+		if call := next(t, done); call.err == nil || call.value != nil {
+			t.Errorf("call %d after Close: %v, %v", call.n, call.value, call.err)
 		}
 	}
 	if got, err := client.Call(ctx, 4); err == nil || err.Error() != "the client is closed" {
@@ -289,7 +301,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	client.Close() // twice does no harm
 }
 
-func TestNoBroker(t *testing.T) {
+func TestCallsFailWithWhatKeepsTheClientFromTheBroker(t *testing.T) {
 	t.Parallel()
 	client := NewClient(t.Context(), "nonsense")
 	defer client.Close()
@@ -301,20 +313,20 @@ func TestNoBroker(t *testing.T) {
 }
 
 // A lost connection is no concern of the caller's: the client asks again.
-func TestLostConnection(t *testing.T) {
+func TestALostConnectionIsNoConcernOfTheCallers(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ctx, client := newClient(t, v)
-	done := make(chan *Call, 2)
-	client.Go(ctx, 10, done)
+	done := make(chan result, 2)
+	start(ctx, client, 10, done)
 	harness.Eventually(t, soon, "the request is in the queue", func() bool { return v.HasQueue("rpc_queue") && v.Queue("rpc_queue").Ready > 0 })
 	v.CloseConnections("test")
-	client.Go(ctx, 20, done)
+	start(ctx, client, 20, done)
 	startServer(t, v)
 	for range 2 {
 		call := next(t, done)
-		if want := map[int]string{10: "55", 20: "6765"}[call.N]; call.Err != nil || call.Result.String() != want {
-			t.Errorf("call %d: %v, %v, want %s", call.N, call.Result, call.Err, want)
+		if want := map[int]string{10: "55", 20: "6765"}[call.n]; call.err != nil || call.value.String() != want {
+			t.Errorf("call %d: %v, %v, want %s", call.n, call.value, call.err, want)
 		}
 	}
 }

@@ -1,69 +1,64 @@
 // Rpc_client asks an rpc_server for Fibonacci numbers.
 //
-// It is the client of lesson 6. It makes all its calls at once and prints each
-// answer as it arrives; client.go beside this file shows how a call becomes a
-// message, and a message an answer.
+// It is the client of lesson 6. It makes all its calls at once and prints each answer as
+// it arrives. client.go shows how a call becomes a message, and a message an answer.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
-	"strconv"
+	"sync"
 	"time"
 
 	"rabbitmq-tutorial/internal/program"
 )
 
+type caller struct{ timeout time.Duration }
+
 func main() {
-	p := program.New("Asks an rpc_server for Fibonacci numbers, all at once.",
-		"[N...]", "go run ./cmd/rpc_client 10 20 30")
-	timeout := p.Duration("timeout", 5*time.Second, "the `time` to wait for the answers")
-
-	p.Main(func(ctx context.Context, url string, args []string) error {
-		if len(args) == 0 {
-			args = []string{"30"}
-		}
-		numbers := make([]int, len(args))
-		for i, arg := range args {
-			n, err := strconv.Atoi(arg)
-			if err != nil {
-				return program.Usagef("argument %d is not a whole number that fits here", i+1)
-			}
-			numbers[i] = n
-		}
-		if *timeout <= 0 {
-			return program.Usagef("-timeout must be more than 0")
-		}
-
-		client := NewClient(ctx, url)
-		defer client.Close()
-
-		// A call over the network can fail in ways that a function cannot. Give it a
-		// deadline, always, and say what is known when it has passed.
-		ctx, cancel := context.WithTimeoutCause(ctx, *timeout,
-			fmt.Errorf("no answer within %v. Is a server running? (go run ./cmd/rpc_server)", *timeout))
-		defer cancel()
-
-		done := make(chan *Call, len(numbers))
-		for _, n := range numbers {
-			program.Printf(" [x] Requesting fib(%d)\n", n)
-			client.Go(ctx, n, done)
-		}
-		var failed error
-		for range numbers {
-			call := <-done
-			switch {
-			case call.Err == nil:
-				program.Printf(" [.] Got %s\n", call.Result)
-			case failed == nil:
-				failed = fmt.Errorf("fib(%d): %w", call.N, call.Err)
-			case !errors.Is(failed, call.Err): // a lost connection fails all calls alike
-				log.Print(failed)
-				failed = fmt.Errorf("fib(%d): %w", call.N, call.Err)
-			}
-		}
-		return failed
+	var c caller
+	p := program.New(program.Usage{
+		Purpose: "Asks an rpc_server for Fibonacci numbers, all at once.",
+		Args:    "[N...]",
+		Example: "go run ./cmd/rpc_client 10 20 30",
 	})
+	p.DurationVar(&c.timeout, "timeout", 5*time.Second, "the `time` to wait for the answers")
+	p.Main(c.run)
+}
+
+func (c *caller) run(ctx context.Context, url string, args []string) error {
+	numbers, err := parseArgs(args)
+	if err != nil {
+		return err
+	}
+	if c.timeout <= 0 {
+		return program.Usagef("-timeout must be more than 0")
+	}
+	client := NewClient(ctx, url)
+	defer client.Close()
+
+	// A remote call can fail in ways that a local one cannot. Always give it a deadline.
+	silence := fmt.Errorf("no answer within %v", c.timeout)
+	calling, cancel := context.WithTimeoutCause(ctx, c.timeout, silence)
+	defer cancel()
+	failures := make(chan failure, len(numbers))
+	var calls sync.WaitGroup
+	for _, n := range numbers {
+		program.Printf(" [x] Requesting fib(%d)", n)
+		calls.Go(func() {
+			if result, err := client.Call(calling, n); err != nil {
+				failures <- failure{n, err}
+			} else {
+				program.Printf(" [.] Got %s", result)
+			}
+		})
+	}
+	calls.Wait()
+	close(failures)
+	failed := tell(failures)
+	if errors.Is(failed, silence) {
+		return fmt.Errorf("%w. %s", failed, servers(ctx, url))
+	}
+	return failed
 }

@@ -1,13 +1,12 @@
 // Rpc_server computes Fibonacci numbers for whoever asks.
 //
-// It is the server of lesson 6. A request names the queue for its answer in
-// ReplyTo and carries a CorrelationId, by which the client tells its answers
-// apart. Several servers may share the queue of requests.
+// It is the server of lesson 6. A request names the queue for its answer in ReplyTo and
+// carries a CorrelationId, by which the client tells its answers apart. Several servers
+// may share the queue of requests.
 package main
 
 import (
 	"context"
-	"fmt"
 	"log"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -16,52 +15,62 @@ import (
 	"rabbitmq-tutorial/internal/program"
 )
 
+type server struct{ prefetch int }
+
 func main() {
-	p := program.New("Computes Fibonacci numbers for rpc_client.", "", "go run ./cmd/rpc_server")
-	prefetch := p.Prefetch(1, "`requests` the broker sends ahead of the acknowledgements, 0 for no limit")
+	var srv server
+	p := program.New(program.Usage{
+		Purpose: "Computes Fibonacci numbers for rpc_client.",
+		Example: "go run ./cmd/rpc_server",
+	})
+	p.PrefetchVar(&srv.prefetch, 1, "`requests` the broker sends ahead of the acknowledgements, 0 for no limit")
+	p.Main(srv.run)
+}
 
-	p.Main(func(ctx context.Context, url string, _ []string) error {
-		return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-			queue, err := s.DeclareQuorumQueue("rpc_queue")
-			if err != nil {
+func (srv *server) run(ctx context.Context, url string, _ []string) error {
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		// Durable: the queue, and the requests in it, survive a restart of the broker.
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})
+		if err != nil {
+			return err
+		}
+		// Fair dispatch, as in lesson 2: the next request goes to a server that is free.
+		if err := s.Qos(srv.prefetch, 0, false); err != nil {
+			return err
+		}
+		// AutoAck false: the request of a server that dies goes to another one.
+		requests, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})
+		if err != nil {
+			return err
+		}
+		program.Printf(" [x] Awaiting RPC requests")
+
+		for request := range requests {
+			// Through the default exchange to the client's own queue. Not mandatory: a client
+			// that is gone needs no answer. Not confirmed: the broker reads a channel in
+			// order, and has the answer before the acknowledgement.
+			to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
+			if request.ReplyTo == "" {
+				log.Print("refused a request without reply_to: nobody would get the answer")
+			} else if err := s.PublishUnconfirmed(ctx, to, answer(request)); err != nil {
 				return err
 			}
-			if err := s.Qos(*prefetch, 0, false); err != nil { // share the load fairly
-				return fmt.Errorf("set the prefetch count: %w", err)
-			}
-			requests, err := s.ConsumeManualAck(ctx, queue.Name)
-			if err != nil {
+			if err := amqpx.Ack(request); err != nil {
 				return err
 			}
-			program.Printf(" [x] Awaiting RPC requests\n")
-
-			for request := range requests {
-				// The answer needs no confirm: the broker reads a channel in order, so
-				// that it cannot see the acknowledgement and miss the answer before it.
-				if request.ReplyTo == "" {
-					log.Print("refused a request without reply_to: nobody would get the answer")
-				} else if err := s.PublishUnconfirmed(ctx, "", request.ReplyTo, answerTo(request)); err != nil {
-					return err
-				}
-				if err := request.Ack(false); err != nil {
-					return fmt.Errorf("acknowledge: %w", err)
-				}
-			}
-			return nil
-		})
+		}
+		return nil
 	})
 }
 
-func answerTo(request amqp.Delivery) amqp.Publishing {
-	answer := amqp.Publishing{
-		CorrelationId: request.CorrelationId,
-		ContentType:   "text/plain",
-	}
+// answer computes the answer to a request; not persistent, as its queue does not last.
+func answer(request amqp.Delivery) amqp.Publishing {
+	answer := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
 	if n, err := parse(request.Body); err != nil {
 		log.Printf("refused a request: %v", err)
 		answer.Type, answer.Body = "error", []byte(err.Error())
 	} else {
-		program.Printf(" [.] fib(%d)\n", n)
+		program.Printf(" [.] fib(%d)", n)
 		answer.Body = []byte(fib(n).String())
 	}
 	return answer

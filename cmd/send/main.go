@@ -1,12 +1,12 @@
 // Send publishes one message to the queue "hello".
 //
-// It is the producer of lesson 1: it declares the queue, hands the message to
-// the default exchange with the queue's name as its routing key, and ends when
-// the broker has confirmed that the message is in the queue.
+// It is the producer of lesson 1: it declares the queue, publishes to it, and ends
+// when the broker has confirmed the message.
 package main
 
 import (
 	"context"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -15,31 +15,41 @@ import (
 )
 
 func main() {
-	program.New(`Publishes "Hello World!" to the queue "hello".`, "", "go run ./cmd/send").Main(run)
+	program.New(program.Usage{
+		Purpose: `Publishes "Hello World!" to the queue "hello".`,
+		Example: "go run ./cmd/send",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, _ []string) error {
-	ctx, cancel := amqpx.WithPublishTimeout(ctx)
+	// Half a minute is longer than a broker takes to restart. Then we give up.
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
+	// A session is an AMQP channel on a connection of its own. If it is lost before we
+	// are done, Run opens another and calls this function again, from the top.
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// A message for a queue that does not exist is lost, and nobody knows which
-		// of the two programs starts first. So both declare the queue.
-		queue, err := s.DeclareQuorumQueue("hello")
+		// Declaring creates the queue, or finds the one that exists. Send and receive
+		// both declare it, as either may be started first.
+		// Durable: the queue survives a restart of the broker. Quorum: it keeps every
+		// message on disk, and in a cluster on several machines.
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "hello", Durable: true, Type: amqp.QueueTypeQuorum})
 		if err != nil {
 			return err
 		}
 
-		// The default exchange, "", takes a message to the queue that its routing
-		// key names.
-		err = s.PublishConfirmed(ctx, "", queue.Name, amqp.Publishing{
-			ContentType: "text/plain",
+		// The default exchange, "", takes a message to the queue that its routing key
+		// names. Mandatory: if there is no such queue, the broker returns the message
+		// instead of dropping it. Confirmed: we wait until the broker has the message.
+		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
+		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
+			ContentType: "text/plain", // no DeliveryMode: lesson 2 marks its messages as persistent
 			Body:        []byte("Hello World!"),
 		})
 		if err != nil {
 			return err
 		}
-		program.Printf(" [x] Sent Hello World!\n")
+		program.Printf(" [x] Sent Hello World!")
 		return nil
 	})
 }

@@ -1,124 +1,98 @@
 package amqpx
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// unlimited is what a quorum queue takes for no prefetch limit.
-const unlimited = 2000
-
-// handBackAfter is how long after the end of its ctx a loop may still be busy
-// before what was delivered ahead of it goes back.
-const handBackAfter = 100 * time.Millisecond
-
-var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
-
-// Qos sets the prefetch count, like the channel's own Qos, for the consumers that
-// are started after it. Without it they have a prefetch count of 30.
-func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
-	s.prefetch = prefetchCount
-	return s.Channel.Qos(prefetchCount, prefetchSize, global)
+// A Consumer is what to consume, and how.
+type Consumer struct {
+	Queue   string
+	AutoAck bool // the broker forgets each message as it sends it, and takes no acknowledgement
 }
 
-// ConsumeManualAck starts a consumer on the queue. The broker keeps each message
-// until its delivery is acknowledged, and delivers it again if the session ends
-// before that.
+// consumer is a consumer that was started.
+type consumer struct {
+	Consumer
+	tag        string
+	deliveries <-chan amqp.Delivery
+}
+
+// Consume starts a consumer and returns its deliveries. They end with ctx, with the
+// session, and when the broker cancels the consumer, for instance because its queue
+// was deleted: [Run] knows which, and starts anew after the last two.
 //
-// The deliveries end when ctx does. What was delivered ahead of the loop then goes
-// back to the queue: with the end of the session, and after 0.1 seconds even while
-// the loop is still busy with the delivery in hand. RabbitMQ 3 puts it behind what
-// is waiting there, and with any version another consumer may get later messages
-// first. The deliveries also end with the session, and when the broker cancels the
-// consumer, for instance because the queue was deleted; [Run] then starts anew.
+// Call Qos before: a consumer without a prefetch count has a whole queue sent to it.
+// What was delivered ahead of the loop goes back to the queue when the session ends.
+// RabbitMQ 3 puts it behind what waits there; with any version another consumer may
+// get later messages first. If the queue does not exist, the error is the broker's
+// 404 NOT_FOUND, an [*amqp.Error].
 //
-// Declare, bind and set Qos before: from here on the session may use the
-// channel to end the consumer. See https://www.rabbitmq.com/docs/consumers.
-func (s *Session) ConsumeManualAck(ctx context.Context, queue string) (iter.Seq[amqp.Delivery], error) {
-	return s.consume(ctx, queue, false)
-}
-
-// ConsumeAutoAck is [Session.ConsumeManualAck] without acknowledgements: the
-// broker forgets a message as soon as it has sent it, whatever becomes of it.
-func (s *Session) ConsumeAutoAck(ctx context.Context, queue string) (iter.Seq[amqp.Delivery], error) {
-	return s.consume(ctx, queue, true)
-}
-
-func (s *Session) consume(ctx context.Context, queue string, autoAck bool) (iter.Seq[amqp.Delivery], error) {
-	s.writing.Lock() // another consumer of the session may be about to end
-	defer s.writing.Unlock()
-	if s.prefetch < 0 {
-		if err := s.Qos(defaultPrefetch, 0, false); err != nil {
-			return nil, fmt.Errorf("set the prefetch count: %w", err)
-		}
-	}
-	tag := fmt.Sprintf("%s-%d", programName(), len(s.stops)+1)
-	deliveries, err := s.Consume(queue, tag, autoAck, false, false, false, nil)
+// See https://www.rabbitmq.com/docs/consumers.
+func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delivery], error) {
+	tag := fmt.Sprintf("%s-%d", programName(), len(s.consumers)+1)
+	deliveries, err := s.Channel.Consume(c.Queue, tag, c.AutoAck, false, false, false, nil)
 	if err != nil {
-		return nil, fmt.Errorf("consume from queue %q: %w", queue, err)
+		return nil, fmt.Errorf("consume from queue %q: %w", c.Queue, err)
 	}
-
 	s.consuming.Store(true)
-	s.ahead += cmp.Or(s.prefetch, unlimited)
-	cancelled := false
-	cancel := func() bool {
-		s.writing.Lock()
-		defer s.writing.Unlock()
-		cancelled = true
-		return s.Cancel(tag, false) == nil
-	}
-	handBack := func() {
-		for d := range deliveries {
-			d.Nack(false, true) // fails only with the channel, which hands back all it holds
-		}
-	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		switch {
-		case autoAck:
-			cancel() // what comes until then is lost
-		case !s.endsWithin(handBackAfter) && cancel():
-			handBack()
-		}
-	})
-	s.stops = append(s.stops, func() {
-		if !stop() {
-			<-ended
-		}
-		early := cancelled
-		if !early && !cancel() || autoAck {
-			return
-		}
-		if !s.done {
-			handBack()
-		}
-		if early || !s.done {
-			s.await(queue)
-		}
-	})
+	s.consumers = append(s.consumers, consumer{c, tag, deliveries})
 
 	return func(yield func(amqp.Delivery) bool) {
-		for ctx.Err() == nil {
+		for {
 			select {
 			case <-ctx.Done():
+				return
 			case d, ok := <-deliveries:
 				if !ok {
-					if ctx.Err() == nil {
-						s.cutShort = errCancelled // or worse: see lost
-					}
+					s.cancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
 					return
 				}
-				if !yield(d) {
+				if !yield(d) || ctx.Err() != nil {
 					return
 				}
 			}
 		}
 	}, nil
+}
+
+// Ack acknowledges one delivery: the broker may forget its message. It goes out on the
+// channel that delivered it, as delivery tags are counted by channel. An error says that
+// this session is lost; the message will be delivered again in the next one.
+//
+// See https://www.rabbitmq.com/docs/confirms#acknowledgement-modes.
+func Ack(d amqp.Delivery) error {
+	if err := d.Ack(false); err != nil {
+		return fmt.Errorf("acknowledge: %w", err)
+	}
+	return nil
+}
+
+// endConsumers cancels the consumers after the last acknowledgement, and hands back what
+// was delivered ahead.
+//
+// The cancelling loses no acknowledgement: RabbitMQ has 32 of them on their way to a quorum
+// queue and keeps the rest waiting; if the channel closed now, it would forget those. It
+// answers basic.cancel when the queue has had them all.
+//
+// A function that is done leaves nothing in hand, so all goes back at once. One that failed
+// leaves the delivery that it failed at to the closing channel: RabbitMQ 4 counts that, and
+// not what goes back with a nack, towards the delivery limit.
+func (s *Session) endConsumers(done bool) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	for _, c := range s.consumers {
+		if s.Cancel(c.tag, false) == nil && !done && !c.AutoAck {
+			for d := range c.deliveries {
+				d.Nack(false, true) // fails only with the channel, which hands back all it has
+			}
+		}
+	}
+	if done && len(s.consumers) > 0 {
+		s.Nack(0, true, true) // 0: every delivery without an acknowledgement
+	}
 }

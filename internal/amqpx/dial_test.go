@@ -1,14 +1,12 @@
-package amqpx_test
+package amqpx
 
 import (
 	"errors"
 	"strings"
 	"testing"
-
-	"rabbitmq-tutorial/internal/amqpx"
 )
 
-func TestRedact(t *testing.T) {
+func TestNoPasswordIsInTheAddress(t *testing.T) {
 	for _, test := range []struct{ url, want string }{ // want "" for an ErrURL
 		{"amqp://guest:guest@localhost:5672/", "amqp://localhost:5672/"},
 		{"amqps://user:p%40ss%2Fword@broker/vhost", "amqps://broker/vhost"},
@@ -42,14 +40,14 @@ func TestRedact(t *testing.T) {
 	} {
 		t.Run(test.url, func(t *testing.T) {
 			t.Parallel()
-			got, err := amqpx.Redact(test.url)
+			got, _, err := parse(test.url)
 			switch {
-			case test.want == "" && !errors.Is(err, amqpx.ErrURL):
-				t.Errorf("Redact = %q, %v; want ErrURL", got, err)
+			case test.want == "" && !errors.Is(err, ErrURL):
+				t.Errorf("parse = %q, %v; want ErrURL", got, err)
 			case test.want != "" && (got != test.want || err != nil):
-				t.Errorf("Redact = %q, %v; want %q", got, err, test.want)
+				t.Errorf("parse = %q, %v; want %q", got, err, test.want)
 			case err != nil && strings.Contains(err.Error(), "ret"):
-				t.Errorf("Redact = %v: the password is in it", err)
+				t.Errorf("parse = %v: the password is in it", err)
 			}
 		})
 	}
@@ -57,7 +55,7 @@ func TestRedact(t *testing.T) {
 
 // Whatever the password is made of, and whether or not its special characters
 // are escaped: no part of it comes out.
-func FuzzRedact(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, c := range []string{"", ":", "/", "?", "#", "@", "%", "%2F", "@1/", "@1?", "@1#", "12/", "12@34/56", " ", "\n", "\\", "[", "]", "://", "&", "="} {
 		f.Add("user", c, "/")
 		f.Add("us"+c+"er", c, "/vhost?heartbeat=5")
@@ -67,7 +65,7 @@ func FuzzRedact(f *testing.F) {
 		if strings.Contains(tail, "@") {
 			return // it would be the tail that has the host
 		}
-		text, err := amqpx.Redact("amqp://" + user + ":" + head + middle + foot + "@localhost:5672" + tail)
+		text, _, err := parse("amqp://" + user + ":" + head + middle + foot + "@localhost:5672" + tail)
 		if err != nil {
 			text = err.Error()
 		}
@@ -75,7 +73,7 @@ func FuzzRedact(f *testing.F) {
 			t.Errorf("the password %q is in %q", head+middle+foot, text)
 		}
 		if err == nil && !strings.Contains(text, "localhost:5672") && !strings.Contains(text, "LOCALHOST:5672") {
-			t.Errorf("Redact took a part of the password %q for the host: %q", head+middle+foot, text)
+			t.Errorf("parse took a part of the password %q for the host: %q", head+middle+foot, text)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
+
+	"rabbitmq-tutorial/internal/amqpx"
 )
 
 func TestMain(m *testing.M) {
@@ -15,6 +17,12 @@ func TestMain(m *testing.M) {
 }
 
 const soon = 20 * time.Second
+
+// q is the queue of most tests, and toQ the way there.
+var (
+	q   = amqpx.Queue{Name: "q", Durable: true, Type: amqp.QueueTypeQuorum}
+	toQ = amqpx.Route{RoutingKey: "q", Mandatory: true}
+)
 
 // channel opens a channel of a client that knows nothing of this package.
 func channel(t *testing.T, url string) *amqp.Channel {

@@ -3,8 +3,12 @@ package amqpx_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -26,17 +30,19 @@ func session(t *testing.T, url string, fn func(ctx context.Context, s *amqpx.Ses
 	}
 }
 
+var nowhere = amqpx.Route{RoutingKey: "nowhere", Mandatory: true}
+
 func text(body string) amqp.Publishing { return amqp.Publishing{Body: []byte(body)} }
 
-func TestConfirmed(t *testing.T) {
+func TestAConfirmedMessageIsInTheQueue(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		if _, err := s.DeclareQuorumQueue("q"); err != nil {
+		if _, err := s.DeclareQueue(q); err != nil {
 			t.Error(err)
 		}
 		for _, body := range []string{"one", "", strings.Repeat("x", 1<<20)} {
-			if err := s.PublishConfirmed(ctx, "", "q", text(body)); err != nil {
+			if err := s.PublishConfirmed(ctx, toQ, text(body)); err != nil {
 				t.Errorf("%.10q: %v", body, err)
 			}
 		}
@@ -46,26 +52,26 @@ func TestConfirmed(t *testing.T) {
 	}
 }
 
-func TestUnroutable(t *testing.T) {
+func TestAMessageThatNoQueueTakesComesBack(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		if _, err := s.DeclareQuorumQueue("q"); err != nil {
+		if _, err := s.DeclareQueue(q); err != nil {
 			t.Error(err)
 		}
-		if err := s.DeclareExchange("x", amqp.ExchangeFanout); err != nil {
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "x", Kind: amqp.ExchangeFanout}); err != nil {
 			t.Error(err)
 		}
 		for range 2 { // each return belongs to its message, and to no later one
-			err := s.PublishConfirmed(ctx, "", "nowhere", text("lost"))
+			err := s.PublishConfirmed(ctx, nowhere, text("lost"))
 			if !errors.Is(err, amqpx.ErrUnroutable) || err.Error() != `publish to queue "nowhere": no queue took the message (312 NO_ROUTE)` {
 				t.Errorf("no such queue: %v", err)
 			}
-			err = s.PublishConfirmed(ctx, "x", "key", text("lost"))
+			err = s.PublishConfirmed(ctx, amqpx.Route{Exchange: "x", RoutingKey: "key", Mandatory: true}, text("lost"))
 			if !errors.Is(err, amqpx.ErrUnroutable) || !strings.Contains(err.Error(), `publish to exchange "x"`) {
 				t.Errorf("no binding: %v", err)
 			}
-			if err := s.PublishConfirmed(ctx, "", "q", text("kept")); err != nil {
+			if err := s.PublishConfirmed(ctx, toQ, text("kept")); err != nil {
 				t.Error(err)
 			}
 		}
@@ -76,25 +82,25 @@ func TestUnroutable(t *testing.T) {
 }
 
 // A queue that is full refuses what it cannot hold, and the publisher goes on.
-func TestNacked(t *testing.T) {
+func TestAFullQueueRefusesAndThePublisherGoesOn(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	v.SetPolicy("full", "^full$", map[string]any{"max-length": 2, "overflow": "reject-publish"})
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 		for _, queue := range []string{"full", "q"} {
-			if _, err := s.DeclareQuorumQueue(queue); err != nil {
+			if _, err := s.DeclareQueue(amqpx.Queue{Name: queue, Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
 				t.Error(err)
 			}
 		}
 		var err error
 		confirmed := 0
 		for ; err == nil && confirmed < 1000; confirmed++ {
-			err = s.PublishConfirmed(ctx, "", "full", text("one more"))
+			err = s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "full", Mandatory: true}, text("one more"))
 		}
 		if !errors.Is(err, amqpx.ErrNacked) || !strings.Contains(err.Error(), `publish to queue "full": the broker refused the message`) {
 			t.Errorf("after %d messages: %v", confirmed, err)
 		}
-		if err := s.PublishConfirmed(ctx, "", "q", text("elsewhere")); err != nil {
+		if err := s.PublishConfirmed(ctx, toQ, text("elsewhere")); err != nil {
 			t.Errorf("to another queue: %v", err)
 		}
 		if n := v.Queue("full").Ready; n < 2 || n >= confirmed {
@@ -104,7 +110,7 @@ func TestNacked(t *testing.T) {
 }
 
 // The broker closes the channel over such a message. That is an answer.
-func TestRefused(t *testing.T) {
+func TestARefusedMessageIsToldInTheBrokersWords(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	for name, test := range map[string]struct {
@@ -117,7 +123,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			session(t, test.url, func(ctx context.Context, s *amqpx.Session) {
-				err := s.PublishConfirmed(ctx, test.exchange, "key", text("lost"))
+				err := s.PublishConfirmed(ctx, amqpx.Route{Exchange: test.exchange, RoutingKey: "key"}, text("lost"))
 				var refusal *amqp.Error
 				if !errors.As(err, &refusal) || refusal.Code != test.code || errors.Is(err, amqpx.ErrUnconfirmed) {
 					t.Errorf("PublishConfirmed = %v, want the broker's %d", err, test.code)
@@ -136,7 +142,7 @@ func TestRefusalEndsRun(t *testing.T) {
 	calls := 0
 	err := amqpx.Run(ctx, v.AddUser(".*", "", ".*"), func(s *amqpx.Session) error {
 		calls++
-		return s.PublishConfirmed(ctx, "amq.fanout", "", text("lost"))
+		return s.PublishConfirmed(ctx, amqpx.Route{Exchange: "amq.fanout"}, text("lost"))
 	})
 	var refusal *amqp.Error
 	if !errors.As(err, &refusal) || refusal.Code != amqp.AccessRefused || calls != 1 {
@@ -145,20 +151,20 @@ func TestRefusalEndsRun(t *testing.T) {
 }
 
 // A lost session leaves the message in doubt, and says so.
-func TestUnconfirmed(t *testing.T) {
+func TestALostSessionLeavesTheMessageInDoubt(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	calls := 0
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-		if _, err := s.DeclareQuorumQueue("q"); err != nil {
+		if _, err := s.DeclareQueue(q); err != nil {
 			return err
 		}
 		if calls++; calls == 1 {
 			s.Channel.Close()
 		}
-		err := s.PublishConfirmed(ctx, "", "q", text("once"))
+		err := s.PublishConfirmed(ctx, toQ, text("once"))
 		if calls == 1 && err == nil {
 			t.Error("a message on a closed channel is confirmed")
 		}
@@ -172,37 +178,156 @@ func TestUnconfirmed(t *testing.T) {
 	}
 }
 
-func TestPublishUnconfirmed(t *testing.T) {
+func TestAnAnswerInHandStillGoesOut(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		if _, err := s.DeclareQuorumQueue("q"); err != nil {
+		if _, err := s.DeclareQueue(q); err != nil {
 			t.Error(err)
 		}
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		for _, ctx := range []context.Context{ctx, ended} { // an answer in hand still goes out
-			if err := s.PublishUnconfirmed(ctx, "", "q", text("answer")); err != nil {
+			if err := s.PublishUnconfirmed(ctx, toQ, text("answer")); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := s.PublishUnconfirmed(ctx, "", "nowhere", text("lost without a word")); err != nil {
+		if err := s.PublishUnconfirmed(ctx, nowhere, text("lost without a word")); err != nil {
 			t.Error(err)
 		}
 	})
 	harness.Eventually(t, soon, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
 }
 
-// What comes back on a session is taken for the message that PublishConfirmed waits for.
-func TestOneWayToPublishInASession(t *testing.T) {
+// Many goroutines publish side by side to a queue, to one that is full, and to none. Each learns
+// what became of its own message, though the messages do not differ: in the queues is what was
+// confirmed.
+func TestEachGoroutineLearnsTheFateOfItsOwnMessage(t *testing.T) {
+	t.Parallel()
+	const goroutines, each = 60, 20
+	v := harness.NewVhost(t)
+	v.SetPolicy("full", "^full$", map[string]any{"max-length": 5, "overflow": "reject-publish"})
+	confirmed := map[string]*atomic.Int64{"q": {}, "full": {}, "nowhere": {}}
+	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+		for queue := range confirmed {
+			if queue == "nowhere" {
+				continue
+			}
+			if _, err := s.DeclareQueue(amqpx.Queue{Name: queue, Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
+				t.Error(err)
+			}
+		}
+		expected := map[string]error{"q": nil, "full": amqpx.ErrNacked, "nowhere": amqpx.ErrUnroutable}
+		var publishers sync.WaitGroup
+		for i := range goroutines {
+			key := []string{"q", "full", "nowhere"}[i%3]
+			publishers.Go(func() {
+				for range each {
+					err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: key, Mandatory: true}, text("alike"))
+					if err == nil {
+						confirmed[key].Add(1)
+					} else if expected[key] == nil || !errors.Is(err, expected[key]) {
+						t.Errorf("publish to %q: %v", key, err)
+					}
+				}
+			})
+		}
+		publishers.Wait()
+	})
+	if n := confirmed["q"].Load(); n != goroutines/3*each || v.Queue("q").Ready != int(n) {
+		t.Errorf("%d messages to q are confirmed, and it has %d", n, v.Queue("q").Ready)
+	}
+	if n := confirmed["full"].Load(); n < 5 || n == goroutines/3*each || v.Queue("full").Ready != int(n) {
+		t.Errorf("%d messages to the full queue are confirmed, and it has %d", n, v.Queue("full").Ready)
+	}
+	if n := confirmed["nowhere"].Load(); n != 0 {
+		t.Errorf("%d messages to nowhere are confirmed", n)
+	}
+}
+
+// A caller who gives up ends its own wait. The session lives on, and what the broker still
+// returns of the message is not taken for anybody else's.
+func TestADeadlineEndsItsOwnWaitOnly(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		if err := s.PublishConfirmed(ctx, "", "nowhere", text("")); !errors.Is(err, amqpx.ErrUnroutable) {
-			t.Errorf("PublishConfirmed: %v", err)
+		if _, err := s.DeclareQueue(q); err != nil {
+			t.Error(err)
 		}
-		if _, err := s.PublishDeferred(ctx, "", "nowhere", text("")); err == nil {
-			t.Error("PublishDeferred beside PublishConfirmed")
+		if err := s.DeclareExchange(amqpx.Exchange{Name: "x", Kind: amqp.ExchangeFanout}); err != nil {
+			t.Error(err)
+		}
+		toX := amqpx.Route{Exchange: "x", RoutingKey: "alike", Mandatory: true}
+		given := 0
+		for range 200 { // nothing is bound to the exchange yet: all of these come back
+			short, cancel := context.WithTimeout(ctx, rand.N(time.Millisecond))
+			err := s.PublishConfirmed(short, toX, text("alike"))
+			cancel()
+			switch {
+			case errors.Is(err, amqpx.ErrUnconfirmed):
+				given++
+			case !errors.Is(err, amqpx.ErrUnroutable) && !errors.Is(err, context.DeadlineExceeded):
+				t.Errorf("without a binding: %v", err)
+			}
+		}
+		if given == 0 {
+			t.Error("nobody gave up")
+		}
+		if err := s.PublishConfirmed(ctx, toQ, text("behind the others")); err != nil { // they are all confirmed
+			t.Error(err)
+		}
+		if err := s.QueueBind(amqpx.Binding{Exchange: "x", Queue: "q"}); err != nil {
+			t.Error(err)
+		}
+		for range 20 {
+			if err := s.PublishConfirmed(ctx, toX, text("alike")); err != nil {
+				t.Errorf("with a binding: %v", err)
+			}
 		}
 	})
+	if n := v.Queue("q").Ready; n != 21 {
+		t.Errorf("the queue has %d messages", n)
+	}
+}
+
+// A message that the broker refuses costs the session. It is refused; the others are in doubt.
+func TestARefusalIsToldToWhomItConcerns(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+		if _, err := s.DeclareQueue(q); err != nil {
+			t.Error(err)
+		}
+		var other sync.WaitGroup
+		other.Go(func() {
+			var err error
+			for err == nil {
+				err = s.PublishConfirmed(ctx, toQ, text("another message"))
+			}
+			if !errors.Is(err, amqpx.ErrUnconfirmed) {
+				t.Errorf("the other message: %v", err)
+			}
+		})
+		err := s.PublishConfirmed(ctx, amqpx.Route{Exchange: "no-such-exchange"}, text("lost"))
+		var refusal *amqp.Error
+		if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound || errors.Is(err, amqpx.ErrUnconfirmed) {
+			t.Errorf("the refused message: %v", err)
+		}
+		other.Wait()
+	})
+}
+
+// An exchange that does not exist, and that no session declares, will not appear by itself.
+func TestAMissingExchangeEndsRun(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	sessions := 0
+	err := amqpx.Run(t.Context(), v.URL, func(s *amqpx.Session) error {
+		sessions++
+		return s.PublishConfirmed(t.Context(), amqpx.Route{Exchange: "no-such-exchange"}, amqp.Publishing{})
+	})
+	var refusal *amqp.Error
+	if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound || sessions != 3 {
+		t.Errorf("Run = %v after %d sessions", err, sessions)
+	}
 }

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,24 +15,22 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-// explain is err in one line: what happened, and what to do next where that is
-// known.
+// explain is err in one line: what happened, and what to do next where that is known.
 func explain(err error) string {
 	if next := advice(err); next != "" {
-		return describe(err) + ". " + Printable([]byte(next))
+		return strings.TrimSuffix(describe(err), ".") + ". " + next
 	}
 	return describe(err)
 }
 
-// describe is err in one line, in the broker's own words if it has refused
-// something.
+// describe is err in one line, in the broker's own words if it has refused something.
 func describe(err error) string {
 	text := err.Error()
 	var refusal *amqp.Error
 	if errors.As(err, &refusal) {
 		text = strings.Replace(text, refusal.Error(), refusal.Reason, 1)
 	}
-	return Printable([]byte(text))
+	return strings.Replace(text, context.DeadlineExceeded.Error(), "gave up at the deadline", 1)
 }
 
 const tlsExample = "amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=client-key.pem"
@@ -48,7 +47,7 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, amqpx.ErrURL):
 		return "Set AMQP_URL, or -url, to something like amqp://user:password@localhost:5672/, special characters percent-encoded"
-	case errors.Is(err, amqpx.ErrTLSFile):
+	case errors.Is(err, errTLSFile):
 		return "Check the PEM files in AMQP_URL or -url: " + tlsExample
 	case errors.Is(err, amqp.ErrCredentials):
 		return "Check the user name and the password in AMQP_URL or -url (guest may often connect from the broker's own machine only)"
@@ -91,9 +90,9 @@ func adviceOn(refusal *amqp.Error) string {
 	}
 	switch {
 	case refusal.Code == amqp.PreconditionFailed && kind == "queue":
-		return fmt.Sprintf("The queue is there with other arguments; if nobody needs it or its messages, remove it: make ctl ARGS='delete_queue%s %s'", inVhost(vhost), name)
+		return fmt.Sprintf("The queue already exists with different arguments; if nobody needs it or its messages, delete it: make ctl ARGS='delete_queue%s %s'", inVhost(vhost), name)
 	case refusal.Code == amqp.PreconditionFailed && kind == "exchange":
-		return "The exchange is there with other arguments; if nobody needs it, delete it in the console at http://localhost:15672/#/exchanges"
+		return "The exchange already exists with different arguments; if nobody needs it, delete it in the console at http://localhost:15672/#/exchanges"
 	case refusal.Code == amqp.ResourceLocked:
 		return fmt.Sprintf("Another connection uses the %s exclusively; stop that program first", kind)
 	case refusal.Code == amqp.AccessRefused:

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -12,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// Printf writes one line for the reader to stdout, in one piece. If it cannot be
-// written, because the disk is full or the reader is gone, the process ends: a
-// message that nobody saw must not be acknowledged.
+// Printf prints one line for the reader, in one piece, and escapes what must not reach a
+// terminal. If it cannot be written, because the disk is full or the reader is gone, the
+// process ends: a message that nobody saw must not be acknowledged.
 func Printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(os.Stdout, format, args...); err != nil {
+	if _, err := io.WriteString(os.Stdout, escape(fmt.Sprintf(format, args...))+"\n"); err != nil {
 		log.Printf("cannot write to stdout: %v", err)
 		os.Exit(1)
 	}
@@ -26,19 +25,18 @@ func Printf(format string, args ...any) {
 type printable struct{ io.Writer }
 
 func (w printable) Write(line []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, Printable(bytes.TrimSuffix(line, []byte("\n")))+"\n"); err != nil {
+	if _, err := io.WriteString(w.Writer, escape(strings.TrimSuffix(string(line), "\n"))+"\n"); err != nil {
 		return 0, err
 	}
 	return len(line), nil
 }
 
-// Printable returns text that came from elsewhere so that it cannot drive the
-// terminal: control characters, the characters that reorder text, and bytes that
-// are not UTF-8 are escaped as in a Go string.
-func Printable(text []byte) string {
+// escape escapes, as in a Go string, what text from elsewhere could drive a terminal with:
+// control characters, characters that reorder text, and bytes that are not UTF-8.
+func escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
+		r, size := utf8.DecodeRuneInString(text)
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, text[0])
@@ -46,7 +44,7 @@ func Printable(text []byte) string {
 			quoted := strconv.QuoteRuneToASCII(r)
 			b.WriteString(quoted[1 : len(quoted)-1])
 		default:
-			b.Write(text[:size])
+			b.WriteString(text[:size])
 		}
 		text = text[size:]
 	}

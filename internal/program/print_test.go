@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestPrintable(t *testing.T) {
+func TestTextFromElsewhereCannotDriveTheTerminal(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"plain text", "Hello World!", "Hello World!"},
 		{"other scripts", "Zażółć 漢字 🐇", "Zażółć 漢字 🐇"},
@@ -29,33 +29,33 @@ func TestPrintable(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if got := Printable([]byte(test.text)); got != test.want {
-				t.Errorf("Printable(%q) = %q, want %q", test.text, got, test.want)
+			if got := escape(test.text); got != test.want {
+				t.Errorf("escape(%q) = %q, want %q", test.text, got, test.want)
 			}
 		})
 	}
 }
 
-func FuzzPrintable(f *testing.F) {
+func FuzzEscape(f *testing.F) {
 	for _, seed := range []string{"Hello World!", "\x1b[2J", "\u202eabc", "\xff\xfe", "a\nb", "\u009b1m", "\u2028"} {
-		f.Add([]byte(seed))
+		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		got := Printable(text)
+	f.Fuzz(func(t *testing.T, text string) {
+		got := escape(text)
 		if !utf8.ValidString(got) {
-			t.Errorf("Printable(%q) = %q is not UTF-8", text, got)
+			t.Errorf("escape(%q) = %q is not UTF-8", text, got)
 		}
 		drives := func(r rune) bool {
 			return unicode.In(r, unicode.Cc, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 		}
 		if i := strings.IndexFunc(got, drives); i >= 0 {
-			t.Errorf("Printable(%q) = %q has a control character at %d", text, got, i)
+			t.Errorf("escape(%q) = %q has a control character at %d", text, got, i)
 		}
-		if utf8.Valid(text) && strings.IndexFunc(string(text), drives) < 0 && got != string(text) {
-			t.Errorf("Printable(%q) = %q changes a harmless text", text, got)
+		if utf8.ValidString(text) && strings.IndexFunc(text, drives) < 0 && got != text {
+			t.Errorf("escape(%q) = %q changes a harmless text", text, got)
 		}
-		if utf8.RuneCountInString(got) < utf8.RuneCount(text) {
-			t.Errorf("Printable(%q) = %q leaves something out", text, got)
+		if utf8.RuneCountInString(got) < utf8.RuneCountInString(text) {
+			t.Errorf("escape(%q) = %q leaves something out", text, got)
 		}
 	})
 }

@@ -25,38 +25,44 @@ const (
 	patience = 500 * time.Millisecond
 )
 
-// A Program is a command line: flags are declared on it, then Main runs it.
-type Program struct {
-	*flag.FlagSet
-	args, url string
+// Usage is what -h prints.
+type Usage struct {
+	Purpose string // one sentence
+	Args    string // "" for none, in brackets if they may be left out: "[WORD...]"
+	Example string
 }
 
-// New describes a program: what it is for, its positional arguments as the
-// usage line shows them, and an example. The arguments are "" for none, in
-// brackets if they may be left out ("[WORD...]"), and needed otherwise.
-func New(purpose, args, example string) *Program {
+// A Program is a command line: declare flags on it, then call Main.
+type Program struct {
+	*flag.FlagSet
+	usage Usage
+	url   string
+}
+
+// New returns a program with the flag -url.
+func New(usage Usage) *Program {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
-	p := &Program{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), args: args}
+	p := &Program{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), usage: usage}
 	p.StringVar(&p.url, "url", "", "the broker's `URL` (default $AMQP_URL, else "+defaultURL+")")
 	p.FlagSet.Usage = func() {
-		fmt.Fprintf(p.Output(), "%s\n\nUsage:\n  %s\n\nFlags:\n", purpose, strings.TrimSpace(name+" [flags] "+args))
+		fmt.Fprintf(p.Output(), "%s\n\nUsage:\n  %s\n\nFlags:\n", usage.Purpose, strings.TrimSpace(name+" [flags] "+usage.Args))
 		p.PrintDefaults()
-		fmt.Fprintf(p.Output(), "\nExample:\n  %s\n", example)
+		fmt.Fprintf(p.Output(), "\nExample:\n  %s\n", usage.Example)
 	}
 	return p
 }
 
-// Prefetch declares the flag -prefetch, a number of messages from 0 to 65535.
-func (p *Program) Prefetch(value int, usage string) *int {
+// PrefetchVar declares the flag -prefetch, a number of messages from 0 to 65535.
+func (p *Program) PrefetchVar(prefetch *int, value int, usage string) {
+	*prefetch = value
 	p.Func("prefetch", fmt.Sprintf("%s (default %d)", usage, value), func(s string) error {
 		n, err := strconv.ParseUint(s, 10, 16)
 		if err != nil {
 			return errors.New("want a whole number from 0 to 65535")
 		}
-		value = int(n)
+		*prefetch = int(n)
 		return nil
 	})
-	return &value
 }
 
 // Given reports whether the user has set the flag.
@@ -68,20 +74,18 @@ func (p *Program) Given(name string) (given bool) {
 // errUsage marks what the user can mend on the command line.
 type errUsage struct{ error }
 
-// Usagef makes the error for wrong arguments: the usage is printed with it, and
-// the exit status is 2.
+// Usagef makes an error for wrong arguments: Main prints the usage with it, and exits
+// with status 2.
 func Usagef(format string, args ...any) error { return errUsage{fmt.Errorf(format, args...)} }
 
-// Main parses the command line, calls run with the broker's URL and the
-// positional arguments, and exits: with 0 after success, after -h, and when the
-// user stopped the program; with 1 after a failure, told in one line on stderr;
-// with 2 after wrong usage.
+// Main parses the command line, calls run with the broker's URL and the positional
+// arguments, and exits: with 0 after success, after -h, and when the user stopped the
+// program; with 1 after a failure, told in one line on stderr; with 2 after wrong usage.
 //
-// The context ends with the first Ctrl+C or SIGTERM. A second one ends the
-// process on the spot.
+// The first Ctrl+C or SIGTERM ends the context, the second one the process.
 func (p *Program) Main(run func(ctx context.Context, url string, args []string) error) {
 	log.SetFlags(0)
-	log.SetOutput(printable{os.Stderr}) // a line may repeat what the broker said
+	log.SetOutput(printable{os.Stderr}) // a line may repeat what a stranger said
 	log.SetPrefix(" [!] ")
 	os.Exit(p.main(run))
 }
@@ -101,7 +105,10 @@ func (p *Program) main(run func(ctx context.Context, url string, args []string) 
 		})
 	})()
 
-	err := run(ctx, p.url, p.Args())
+	err := checkTLSFiles(p.url)
+	if err == nil {
+		err = run(ctx, p.url, p.Args())
+	}
 	var usage errUsage
 	switch {
 	case err == nil:
@@ -129,11 +136,11 @@ func (p *Program) parse(args []string) error {
 		return err
 	case err != nil:
 		return p.explainValue(err)
-	case p.args == "" && p.NArg() > 0:
+	case p.usage.Args == "" && p.NArg() > 0:
 		// Not repeated: it may be a URL with a password that was meant for -url.
 		return errors.New("this program takes no arguments, only flags")
-	case p.args != "" && p.args[0] != '[' && p.NArg() == 0:
-		return fmt.Errorf("missing argument: %s", p.args)
+	case p.usage.Args != "" && p.usage.Args[0] != '[' && p.NArg() == 0:
+		return fmt.Errorf("missing argument: %s", p.usage.Args)
 	}
 	if p.url == "" {
 		p.url = os.Getenv("AMQP_URL")
@@ -156,13 +163,13 @@ func (p *Program) explainValue(err error) error {
 }
 
 func (p *Program) wrongUsage(err error) int {
-	log.Print(Printable([]byte(err.Error())))
+	log.Print(err)
 	p.Usage()
 	return 2
 }
 
-// CheckKeys reports a routing or binding key that is longer than the 255 bytes
-// that AMQP has room for, as wrong usage.
+// CheckKeys makes an error for wrong arguments if a routing or binding key is longer
+// than the 255 bytes that AMQP has room for.
 func CheckKeys(keys ...string) error {
 	for _, key := range keys {
 		if len(key) > 255 {

@@ -34,7 +34,7 @@ func TestNumberOfArguments(t *testing.T) {
 	} {
 		t.Run(test.usage+"<"+strings.Join(test.given, ","), func(t *testing.T) {
 			t.Parallel()
-			err := New("", test.usage, "").parse(test.given)
+			err := New(Usage{Args: test.usage}).parse(test.given)
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("parse(%q) = %v, want %q", test.given, err, test.err)
 			}
@@ -46,7 +46,7 @@ func TestNumberOfArguments(t *testing.T) {
 func TestWrongValueTellsWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{"-n=10,000": "like 50", "-unit=5": "like 1s", "-unit=": "like 1s", "-n=1e3": "like 50"} {
-		p := New("", "", "")
+		p := New(Usage{})
 		p.Int("n", 50, "")
 		p.Duration("unit", time.Second, "")
 		if err := p.parse([]string{given}); err == nil || !strings.Contains(err.Error(), want) {
@@ -58,7 +58,7 @@ func TestWrongValueTellsWhatIsWanted(t *testing.T) {
 // A URL that was meant for -url may hold a password.
 func TestUnexpectedArgumentIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	err := New("", "", "").parse([]string{"amqp://user:secret@localhost/"})
+	err := New(Usage{}).parse([]string{"amqp://user:secret@localhost/"})
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("parse = %v", err)
 	}
@@ -76,7 +76,7 @@ func TestWhichBroker(t *testing.T) { // not parallel: it sets the environment
 		if test.flag != "" {
 			args = []string{"-url", test.flag}
 		}
-		p := New("", "", "")
+		p := New(Usage{})
 		if err := p.parse(args); err != nil || p.url != test.want {
 			t.Errorf("AMQP_URL=%q -url %q: %q, %v, want %q", test.env, test.flag, p.url, err, test.want)
 		}
@@ -94,32 +94,34 @@ func TestPrefetch(t *testing.T) {
 	} {
 		t.Run(test.given, func(t *testing.T) {
 			t.Parallel()
-			p := New("", "", "")
-			prefetch := p.Prefetch(3, "how many")
+			p := New(Usage{})
+			var prefetch int
+			p.PrefetchVar(&prefetch, 3, "how many")
 			err := p.parse([]string{"-prefetch", test.given})
 			switch {
-			case test.want < 0 && (err == nil || *prefetch != 3):
-				t.Errorf("-prefetch %q is taken as %d, %v", test.given, *prefetch, err)
+			case test.want < 0 && (err == nil || prefetch != 3):
+				t.Errorf("-prefetch %q is taken as %d, %v", test.given, prefetch, err)
 			case test.want < 0 && !strings.Contains(err.Error(), "0 to 65535"):
 				t.Errorf("-prefetch %q: %v; want the range", test.given, err)
-			case test.want >= 0 && (err != nil || *prefetch != test.want):
-				t.Errorf("-prefetch %q = %d, %v", test.given, *prefetch, err)
+			case test.want >= 0 && (err != nil || prefetch != test.want):
+				t.Errorf("-prefetch %q = %d, %v", test.given, prefetch, err)
 			}
 		})
 	}
 
 	t.Run("left out", func(t *testing.T) {
 		t.Parallel()
-		p := New("", "", "")
-		prefetch := p.Prefetch(3, "how many")
-		if err := p.parse(nil); err != nil || *prefetch != 3 || p.Given("prefetch") {
-			t.Errorf("no -prefetch: %d, %v, given %v", *prefetch, err, p.Given("prefetch"))
+		p := New(Usage{})
+		var prefetch int
+		p.PrefetchVar(&prefetch, 3, "how many")
+		if err := p.parse(nil); err != nil || prefetch != 3 || p.Given("prefetch") {
+			t.Errorf("no -prefetch: %d, %v, given %v", prefetch, err, p.Given("prefetch"))
 		}
 	})
 	t.Run("given its default", func(t *testing.T) {
 		t.Parallel()
-		p := New("", "", "")
-		p.Prefetch(3, "how many")
+		p := New(Usage{})
+		p.PrefetchVar(new(int), 3, "how many")
 		if err := p.parse([]string{"-prefetch=3"}); err != nil || !p.Given("prefetch") {
 			t.Errorf("-prefetch=3: %v, given %v", err, p.Given("prefetch"))
 		}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"rabbitmq-tutorial/internal/amqpx"
 )
 
 // A broker is where the demos run.
@@ -23,10 +21,6 @@ type broker struct {
 // connect connects to the broker at amqpURL. With the management API of a
 // broker that may be used freely, it makes a virtual host for the demos.
 func connect(amqpURL, managementURL string) (_ *broker, err error) {
-	addr, err := amqpx.Redact(amqpURL)
-	if err != nil {
-		return nil, err
-	}
 	b := &broker{url: amqpURL}
 	if managementURL != "" {
 		if err := b.makeVhost(managementURL); err != nil {
@@ -46,7 +40,7 @@ func connect(amqpURL, managementURL string) (_ *broker, err error) {
 		Dial:       amqp.DefaultDial(5 * time.Second),
 	})
 	if err != nil {
-		return nil, &amqpx.DialError{Addr: addr, Cause: err}
+		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	return b, b.lock()
 }
@@ -64,7 +58,7 @@ func (b *broker) makeVhost(managementURL string) error {
 	}
 	u, err := url.Parse(b.url)
 	if err != nil {
-		return amqpx.ErrURL // connect has parsed it before
+		return errors.New("AMQP_URL is not a URL")
 	}
 	u.Path = "/" + vhost
 	b.url = u.String()

@@ -40,7 +40,11 @@ func lessons() []lesson {
 }
 
 func main() {
-	program.New("Acts lessons out and checks what they claim.", "LESSON...", "scripts/demo.sh hello").Main(run)
+	program.New(program.Usage{
+		Purpose: "Acts lessons out and checks what they claim.",
+		Args:    "LESSON...",
+		Example: "scripts/demo.sh hello",
+	}).Main(run)
 }
 
 func run(ctx context.Context, url string, names []string) error {

@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,7 +8,6 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -47,29 +45,27 @@ func dispatch(b *testing.B, prefetch int, unit time.Duration, tasks int) {
 		workers[i].Await("Waiting for messages")
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
-	ready := make(chan struct{})
-	publisher := amqpx.NewPublisher(ctx, vhost.URL, tasks,
-		func(*amqpx.Session) error { close(ready); return nil },
-		func(msg amqp.Publishing, err error) {
-			if err != nil {
-				b.Errorf("task %s: %v", msg.Body, err)
-			}
-		})
-	<-ready
+	ch := dial(b, vhost.URL)
+	check(b, ch.Confirm(false))
+	confirms := make([]*amqp.DeferredConfirmation, tasks)
 	b.StartTimer()
-	for i := 1; i <= tasks; i++ {
-		dots := 1
+	for i := range tasks {
+		dots := 4
 		if i%2 == 1 {
-			dots = 4
+			dots = 1
 		}
-		check(b, publisher.Publish("", "task_queue", amqp.Publishing{
+		var err error
+		confirms[i], err = ch.PublishWithDeferredConfirm("", "task_queue", true, false, amqp.Publishing{
 			DeliveryMode: amqp.Persistent,
 			Body:         []byte(strings.Repeat(".", dots)),
-		}))
+		})
+		check(b, err)
 	}
-	check(b, publisher.Close())
+	for _, confirm := range confirms {
+		if !confirm.Wait() {
+			b.Fatal("a task was refused")
+		}
+	}
 	harness.Eventually(b, time.Minute, "all tasks are done", func() bool {
 		done := 0
 		for _, worker := range workers {

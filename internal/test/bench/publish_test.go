@@ -2,9 +2,10 @@ package bench_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -60,7 +61,7 @@ func oneByOneAmqpx(b *testing.B, url, queue string, n int, msg amqp.Publishing) 
 			if i == warmUp {
 				b.ResetTimer()
 			}
-			if err := s.PublishConfirmed(ctx, "", queue, msg); err != nil {
+			if err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: queue, Mandatory: true}, msg); err != nil {
 				return err
 			}
 		}
@@ -86,41 +87,44 @@ func oneByOnePlain(b *testing.B, url, queue string, n int, msg amqp.Publishing) 
 	b.StopTimer()
 }
 
+// batchesAmqpx has a goroutine for each message of a batch, as lesson 7 has.
 func batchesAmqpx(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	check(b, amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.Confirm(false); err != nil {
-			return err
-		}
-		returns := s.NotifyReturn(make(chan amqp.Return, batchSize))
-		batch := func(n int) error {
-			confirms := make([]*amqp.DeferredConfirmation, n)
-			for i := range confirms {
-				var err error
-				if confirms[i], err = s.PublishDeferred(ctx, "", queue, msg); err != nil {
-					return err
-				}
-			}
-			for _, confirm := range confirms {
-				if acked, err := confirm.WaitContext(ctx); err != nil || !acked || len(returns) > 0 {
-					return errors.Join(amqpx.ErrNacked, err)
-				}
-			}
-			return nil
-		}
-		if err := batch(warmUp); err != nil {
+		if err := sideBySide(ctx, s, queue, msg, warmUp, warmUp); err != nil {
 			return err
 		}
 		b.ResetTimer()
 		for range n / batchSize {
-			if err := batch(batchSize); err != nil {
+			if err := sideBySide(ctx, s, queue, msg, batchSize, batchSize); err != nil {
 				return err
 			}
 		}
 		b.StopTimer()
 		return nil
 	}))
+}
+
+// sideBySide publishes n messages from several goroutines.
+func sideBySide(ctx context.Context, s *amqpx.Session, queue string, msg amqp.Publishing, n, goroutines int) error {
+	var left atomic.Int64
+	left.Store(int64(n))
+	failures := make(chan error, goroutines)
+	var publishers sync.WaitGroup
+	for range goroutines {
+		publishers.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: queue, Mandatory: true}, msg); err != nil {
+					failures <- err
+					return
+				}
+			}
+		})
+	}
+	publishers.Wait()
+	close(failures)
+	return <-failures
 }
 
 func batchesPlain(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
@@ -150,36 +154,19 @@ func batchesPlain(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 	b.StopTimer()
 }
 
+// asyncAmqpx has a thousand goroutines that publish and wait, as lesson 7 has.
 func asyncAmqpx(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	warm, all := make(chan struct{}), make(chan struct{})
-	var confirmed int
-	var refused error
-	p := amqpx.NewPublisher(ctx, url, window,
-		func(*amqpx.Session) error { return nil }, // the queue is there
-		func(_ amqp.Publishing, err error) {
-			if err != nil {
-				refused = err
-			}
-			switch confirmed++; confirmed {
-			case warmUp:
-				close(warm)
-			case warmUp + n:
-				close(all)
-			}
-		})
-	for i := range warmUp + n {
-		if i == warmUp {
-			<-warm
-			b.ResetTimer()
+	check(b, amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		if err := sideBySide(ctx, s, queue, msg, warmUp, warmUp); err != nil {
+			return err
 		}
-		check(b, p.Publish("", queue, msg))
-	}
-	<-all
-	b.StopTimer()
-	check(b, p.Close())
-	check(b, refused)
+		b.ResetTimer()
+		err := sideBySide(ctx, s, queue, msg, n, window)
+		b.StopTimer()
+		return err
+	}))
 }
 
 // asyncPlain has one goroutine publish and another wait for the confirms in order. Messages

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func TestMemoryAlarm(t *testing.T) {
 			if status, took := p.Wait(), time.Since(start); status != 1 || took < publishTimeout || took > publishTimeout+slack {
 				t.Errorf("exit status %d after %v", status, took)
 			}
-			want := `publish to queue "task_queue": no confirm from the broker: whether it has the message is unknown: gave up after 30s. Look at the queue before you publish it again`
+			want := `publish to queue "task_queue": no confirm from the broker: whether it has the message is unknown: gave up at the deadline. Look at the queue before you publish it again`
 			if lines := p.Stderr(); len(lines) != 2 || lines[1] != " [!] "+want {
 				t.Errorf("stderr is %q", lines)
 			}
@@ -158,50 +159,46 @@ func stands(value func() int) func() bool {
 	}
 }
 
-// testBlockedPublisher fills the socket of an asynchronous publisher, ends it, and
-// expects it to account for every message.
+// testBlockedPublisher has several goroutines publish in one session until its socket is full, and
+// expects that each learns that its message is in doubt when they are stopped.
 func testBlockedPublisher(t *testing.T, url string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	fates := make(map[string]error)
-	connected := make(chan bool, 1)
-	publisher := amqpx.NewPublisher(ctx, url, 5,
-		func(s *amqpx.Session) error {
-			_, err := s.DeclareQuorumQueue("hello")
-			connected <- err == nil
-			return err
-		},
-		func(msg amqp.Publishing, err error) { fates[msg.MessageId] = err })
-	<-connected
-	var begun, taken atomic.Int32
+	const goroutines = 5
+	var begun atomic.Int32
+	fates := make(chan error, goroutines)
 	ended := make(chan error, 1)
 	go func() {
-		for {
-			begun.Add(1)
-			if err := publisher.Publish("", "hello", amqp.Publishing{Body: make([]byte, 8e6)}); err != nil {
-				ended <- err
-				return
+		ended <- amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+			queue, err := s.DeclareQueue(amqpx.Queue{Name: "hello", Durable: true, Type: amqp.QueueTypeQuorum})
+			if err != nil {
+				return err
 			}
-			taken.Add(1)
-		}
+			var publishers sync.WaitGroup
+			for range goroutines {
+				publishers.Go(func() {
+					begun.Add(1)
+					to := amqpx.Route{RoutingKey: queue.Name, Mandatory: true}
+					fates <- s.PublishConfirmed(ctx, to, amqp.Publishing{Body: make([]byte, 8e6)})
+				})
+			}
+			publishers.Wait()
+			return amqpx.ErrUnconfirmed
+		})
 	}()
-	harness.Eventually(t, time.Minute, "the publisher is stuck", stands(func() int { return int(begun.Load()) }))
+	harness.Eventually(t, time.Minute, "the publishers are stuck", stands(func() int { return int(begun.Load()) }))
 
 	start := time.Now()
 	cancel()
-	closed := publisher.Close()
+	if err := <-ended; !errors.Is(err, amqpx.ErrUnconfirmed) {
+		t.Errorf("Run = %v", err)
+	}
 	if took := time.Since(start); took > time.Second+slack {
 		t.Errorf("the end took %v", took)
 	}
-	if published := <-ended; !errors.Is(closed, context.Canceled) || !errors.Is(published, context.Canceled) {
-		t.Errorf("Close: %v, Publish: %v, want %v", closed, published, context.Canceled)
-	}
-	if n := int(taken.Load()); n == 0 || len(fates) != n {
-		t.Errorf("%d messages were taken, %d have a fate", n, len(fates))
-	}
-	for id, err := range fates {
-		if !errors.Is(err, amqpx.ErrUnconfirmed) {
-			t.Errorf("message %s: %v, want %v", id, err, amqpx.ErrUnconfirmed)
+	for range goroutines {
+		if err := <-fates; !errors.Is(err, amqpx.ErrUnconfirmed) || !errors.Is(err, context.Canceled) {
+			t.Errorf("the fate of a message: %v, want %v and %v", err, amqpx.ErrUnconfirmed, context.Canceled)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
@@ -24,17 +26,17 @@ func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it cou
 	ended := make(chan error)
 	go func() {
 		ended <- amqpx.Run(ctx, w.URL, func(s *amqpx.Session) error {
-			queue, err := s.DeclareQuorumQueue("hello")
+			queue, err := s.DeclareQueue(amqpx.Queue{Name: "hello", Durable: true, Type: amqp.QueueTypeQuorum})
 			if err != nil {
 				return err
 			}
-			deliveries, err := s.ConsumeManualAck(ctx, queue.Name)
+			deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name})
 			if err != nil {
 				return err
 			}
 			consuming <- struct{}{}
 			for d := range deliveries {
-				if err := d.Ack(false); err != nil {
+				if err := amqpx.Ack(d); err != nil {
 					return err
 				}
 			}

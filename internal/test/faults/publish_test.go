@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,38 +16,87 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// Persistent messages are published in both of amqpx's ways while the broker is
-// killed again and again. What was confirmed must be in the queue at the end.
+func persistent(id string) amqp.Publishing {
+	return amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: id, Body: []byte(id)}
+}
+
+// publishSideBySide publishes messages to a queue from several goroutines, over as many sessions as
+// it takes, and calls confirmed for each that the broker has. next returns nil when there are no more.
+func publishSideBySide(ctx context.Context, url, queue string, goroutines int, next func() *amqp.Publishing, confirmed func(*amqp.Publishing)) error {
+	var (
+		mu    sync.Mutex
+		again []*amqp.Publishing // what a lost session has left
+	)
+	take := func() (msg *amqp.Publishing) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(again) == 0 {
+			return next()
+		}
+		msg, again = again[0], again[1:]
+		return msg
+	}
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		if _, err := s.DeclareQueue(amqpx.Queue{Name: queue, Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
+			return err
+		}
+		var publishers sync.WaitGroup
+		failures := make(chan error, goroutines)
+		for range goroutines {
+			publishers.Go(func() {
+				for msg := take(); msg != nil; msg = take() {
+					if err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: queue, Mandatory: true}, *msg); err != nil {
+						mu.Lock()
+						again = append(again, msg)
+						mu.Unlock()
+						failures <- err
+						return
+					}
+					mu.Lock()
+					confirmed(msg)
+					mu.Unlock()
+				}
+			})
+		}
+		publishers.Wait()
+		close(failures)
+		return <-failures
+	})
+}
+
+// numberedMessages returns what gives publishSideBySide n messages.
+func numberedMessages(n int, body []byte) func() *amqp.Publishing {
+	i := 0
+	return func() *amqp.Publishing {
+		if i++; i > n {
+			return nil
+		}
+		return &amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: strconv.Itoa(i), Body: body}
+	}
+}
+
+// Persistent messages are published while the broker is killed again and again: by one publisher
+// that waits for each confirm, and by a thousand side by side. What was confirmed must be in the
+// queue at the end, and each message is confirmed once.
 func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 	t.Parallel()
 	messages, kills := size(3000, 25_000), size(2, 6)
 	broker := harness.StartBroker(t)
 	v := broker.NewVhost()
-	declareQueue := func(s *amqpx.Session) error {
-		_, err := s.DeclareQuorumQueue("confirmed")
-		return err
-	}
 	declare(t, channel(t, v.URL), "confirmed")
 	broker.SaveQueues()
 
 	var (
-		mu        sync.Mutex
-		fates     = make(map[string]int) // by message id
-		confirmed int                    // in both ways
-		oneByOne  int                    // in the slow one
-		published int                    // in the fast one
-		progress  = make(chan struct{}, 1)
+		mu       sync.Mutex
+		fates    = make(map[string]int) // how often each message was confirmed
+		oneByOne int
+		progress = make(chan struct{}, 1)
 	)
-	fate := func(id string, err error) {
+	confirmed := func(msg *amqp.Publishing) {
 		mu.Lock()
 		defer mu.Unlock()
-		fates[id]++
-		if err != nil {
-			t.Errorf("message %s: %v", id, err)
-			return
-		}
-		confirmed++
-		if strings.HasPrefix(id, "one") {
+		fates[msg.MessageId]++
+		if strings.HasPrefix(msg.MessageId, "one") {
 			oneByOne++
 		}
 		select {
@@ -54,78 +104,58 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 		default:
 		}
 	}
-
-	// One publisher waits for each confirm, as the programs do.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
+	killed := make(chan struct{})   // closed after the last kill
+	finished := make(chan struct{}) // closed when the thousand are done
+	over := func(c chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	published := 0
 	var publishers sync.WaitGroup
-	asynchronous := make(chan struct{}) // closed when the other one is done
 	publishers.Go(func() {
-		n := 1
-		err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-			if err := declareQueue(s); err != nil {
-				return err
-			}
-			for {
-				select {
-				case <-asynchronous:
-					return nil
-				default:
-				}
-				id := fmt.Sprintf("one by one %d", n)
-				err := s.PublishConfirmed(ctx, "", "confirmed", amqp.Publishing{
-					DeliveryMode: amqp.Persistent, MessageId: id, Body: []byte(id),
-				})
-				if err != nil {
-					return err // the next session publishes this one again
-				}
-				fate(id, nil)
-				n++
-			}
-		})
-		if err != nil {
-			t.Errorf("one by one: %v", err)
-		}
-	})
-
-	// The other one has a window of messages on their way, at every kill.
-	killed := make(chan struct{}) // closed after the last kill
-	publishers.Go(func() {
-		defer close(asynchronous)
-		p := amqpx.NewPublisher(ctx, v.URL, 1000, declareQueue, func(msg amqp.Publishing, err error) {
-			fate(msg.MessageId, err)
-		})
-		more := func(n int) bool {
-			select {
-			case <-killed:
-				return n <= messages
-			default:
-				return true
-			}
-		}
-		for n := 1; more(n); n++ {
-			id := fmt.Sprintf("asynchronous %d", n)
-			msg := amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: id, Body: []byte(id)}
-			if err := p.Publish("", "confirmed", msg); err != nil {
-				t.Errorf("publish: %v", err)
-				break
+		defer close(finished)
+		next := func() *amqp.Publishing {
+			if over(killed) && published >= messages {
+				return nil
 			}
 			published++
+			msg := persistent(fmt.Sprintf("side by side %d", published))
+			return &msg
 		}
-		if err := p.Close(); err != nil {
-			t.Errorf("close the publisher: %v", err)
+		if err := publishSideBySide(ctx, v.URL, "confirmed", 1000, next, confirmed); err != nil {
+			t.Errorf("side by side: %v", err)
+		}
+	})
+	singles := 0
+	publishers.Go(func() {
+		next := func() *amqp.Publishing {
+			if over(finished) {
+				return nil
+			}
+			singles++
+			msg := persistent(fmt.Sprintf("one by one %d", singles))
+			return &msg
+		}
+		if err := publishSideBySide(ctx, v.URL, "confirmed", 1, next, confirmed); err != nil {
+			t.Errorf("one by one: %v", err)
 		}
 	})
 
 	start := time.Now()
 	for range kills {
 		mu.Lock()
-		enough, enoughOneByOne := confirmed+messages/(kills+1), oneByOne+5
+		enough, enoughOneByOne := len(fates)+messages/(kills+1), oneByOne+5
 		mu.Unlock()
 		for midst := false; !midst; {
 			<-progress
 			mu.Lock()
-			midst = confirmed >= enough && oneByOne >= enoughOneByOne
+			midst = len(fates) >= enough && oneByOne >= enoughOneByOne
 			mu.Unlock()
 		}
 		broker.Kill()
@@ -144,79 +174,55 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 	lost := 0
 	for id, times := range fates {
 		if times != 1 {
-			t.Errorf("the fate of %s was reported %d times", id, times)
+			t.Errorf("%s was confirmed %d times", id, times)
 		}
 		if delivered[id] == 0 {
 			lost++
 		}
 	}
 	t.Logf("RabbitMQ %s, killed %d times in %.0f s: confirmed %d (%d of them one by one), delivered %d, duplicated %d, lost %d",
-		broker.Version(), kills, took.Seconds(), confirmed, oneByOne, total, total-len(delivered), lost)
-	if want := published + oneByOne; lost > 0 || published < messages || confirmed != want || len(fates) != want {
-		t.Errorf("published %d: %d fates, %d confirmed, %d lost", want, len(fates), confirmed, lost)
+		broker.Version(), kills, took.Seconds(), len(fates), oneByOne, total, total-len(delivered), lost)
+	if want := published + singles; lost > 0 || published < messages || len(fates) != want {
+		t.Errorf("published %d: %d confirmed, %d lost", want, len(fates), lost)
 	}
 }
 
-// A publisher that gets no confirm until its deadline cannot know what became of
-// its messages. It says so, once for each.
+// A publisher that gets no confirm until its deadline cannot know what became of its message, and
+// says so: alone, and side by side with others.
 func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
-	url := broker.URL()
-	publish(t, channel(t, url), "confirmed", "before")
-	declareQueue := func(s *amqpx.Session) error {
-		_, err := s.DeclareQuorumQueue("confirmed")
-		return err
-	}
+	publish(t, channel(t, broker.URL()), "confirmed", "before")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	ids := numbered("m", 10)
-	msg := func(id string) amqp.Publishing {
-		return amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: id, Body: []byte(id)}
-	}
-
-	connected, frozen := make(chan struct{}, 2), make(chan struct{})
-	single := make(chan error)
+	const publishers = 10
+	connected, frozen := make(chan struct{}), make(chan struct{})
+	fates := make(chan error, publishers)
+	ended := make(chan error, 1)
 	go func() {
-		single <- amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-			connected <- struct{}{}
+		ended <- amqpx.Run(ctx, broker.URL(), func(s *amqpx.Session) error {
+			close(connected)
 			<-frozen
-			return s.PublishConfirmed(ctx, "", "confirmed", msg("single"))
+			var running sync.WaitGroup
+			for _, id := range numbered("m", publishers) {
+				running.Go(func() { fates <- s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "confirmed"}, persistent(id)) })
+			}
+			running.Wait()
+			return amqpx.ErrUnconfirmed
 		})
 	}()
-	fates := make(map[string][]error)
-	var mu sync.Mutex
-	p := amqpx.NewPublisher(ctx, url, 100,
-		func(s *amqpx.Session) error {
-			defer func() { connected <- struct{}{} }()
-			return declareQueue(s)
-		},
-		func(msg amqp.Publishing, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			fates[msg.MessageId] = append(fates[msg.MessageId], err)
-		})
-	<-connected
 	<-connected
 	broker.Pause()
 	close(frozen)
-	for _, id := range ids {
-		if err := p.Publish("", "confirmed", msg(id)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	deadline := errors.New("the deadline of this test")
 	time.AfterFunc(500*time.Millisecond, func() { cancel(deadline) })
-	if err := <-single; !errors.Is(err, amqpx.ErrUnconfirmed) || !errors.Is(err, deadline) {
-		t.Errorf("PublishConfirmed: %v", err)
-	}
-	if err := p.Close(); !errors.Is(err, deadline) {
-		t.Errorf("Close: %v", err)
-	}
-	for _, id := range ids {
-		if got := fates[id]; len(got) != 1 || !errors.Is(got[0], amqpx.ErrUnconfirmed) {
-			t.Errorf("the fate of %s: %v", id, got)
+	for range publishers {
+		if err := <-fates; !errors.Is(err, amqpx.ErrUnconfirmed) || !errors.Is(err, deadline) {
+			t.Errorf("PublishConfirmed: %v", err)
 		}
+	}
+	if err := <-ended; !errors.Is(err, amqpx.ErrUnconfirmed) {
+		t.Errorf("Run = %v", err)
 	}
 	broker.Resume()
 }

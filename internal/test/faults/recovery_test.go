@@ -301,7 +301,7 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 				if err := s.Qos(5, 0, false); err != nil {
 					return err
 				}
-				deliveries, err := s.ConsumeManualAck(t.Context(), "tasks")
+				deliveries, err := s.Consume(t.Context(), amqpx.Consumer{Queue: "tasks"})
 				if err != nil {
 					return err
 				}
@@ -314,7 +314,7 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 						if string(d.Body) != "m6" || d.DeliveryTag != m1.DeliveryTag {
 							return fmt.Errorf("got %s with tag %d", d.Body, d.DeliveryTag)
 						}
-						if err := m1.Ack(false); !errors.Is(err, amqp.ErrClosed) {
+						if err := amqpx.Ack(m1); !errors.Is(err, amqp.ErrClosed) {
 							return fmt.Errorf("the late acknowledgement: %v", err)
 						}
 						return nil

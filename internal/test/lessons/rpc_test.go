@@ -36,7 +36,11 @@ func TestRPC(t *testing.T) {
 	}
 
 	server.Stop()
-	wantStdout(t, server, awaitingRequests, " [.] fib(30)", " [.] fib(0)", " [.] fib(1)", " [.] fib(2)", " [.] fib(90)")
+	computed := server.Stdout()
+	slices.Sort(computed[2:]) // calls that are made at once come in any order
+	if want := []string{awaitingRequests, " [.] fib(30)", " [.] fib(0)", " [.] fib(1)", " [.] fib(2)", " [.] fib(90)"}; !slices.Equal(computed, want) {
+		t.Errorf("the server's stdout is %q, want %q", computed, want)
+	}
 	wantStderr(t, server)
 }
 
@@ -125,13 +129,9 @@ func TestServerPrefetch(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	client := harness.Run(t, v.URL, 1, "rpc_client", "-timeout", "700ms", "5")
-	took := client.Await("no answer").At.Sub(client.Await("Requesting").At)
-	if took < 500*time.Millisecond || took > 4*time.Second { // and not the default
-		t.Errorf("the client gave up after %v", took)
-	}
+	client := harness.Run(t, v.URL, 1, "rpc_client", "-timeout", "2s", "5")
 	wantStdout(t, client, " [x] Requesting fib(5)")
-	wantStderr(t, client, " [!] fib(5): no answer within 700ms. Is a server running? (go run ./cmd/rpc_server)")
+	wantStderr(t, client, " [!] fib(5): no answer within 2s. rpc_queue has no consumer now: start a server with go run ./cmd/rpc_server")
 
 	// What nobody waits for any more is not computed.
 	awaitReady(t, v, "rpc_queue", 0)
@@ -144,8 +144,8 @@ func TestNoServer(t *testing.T) {
 // What all calls lack alike is told once.
 func TestNoServerForSeveralCalls(t *testing.T) {
 	t.Parallel()
-	client := harness.Run(t, harness.NewVhost(t).URL, 1, "rpc_client", "-timeout=300ms", "5", "6", "7")
-	if got := client.Stderr(); len(got) != 1 || !strings.Contains(got[0], "): no answer within 300ms. Is a server running?") {
+	client := harness.Run(t, harness.NewVhost(t).URL, 1, "rpc_client", "-timeout=2s", "5", "6", "7")
+	if got := client.Stderr(); len(got) != 1 || !strings.Contains(got[0], "): no answer within 2s. rpc_queue has no consumer now") {
 		t.Errorf("stderr is %q", got)
 	}
 }
@@ -383,14 +383,14 @@ func TestHostileRefusals(t *testing.T) {
 	client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7", "8")
 	for range 2 {
 		request := <-requests
-		publish(t, ch, "", request.ReplyTo, amqp.Publishing{CorrelationId: request.CorrelationId, Type: "error", Body: []byte("\x1b[2J\xff\n")})
+		publish(t, ch, "", request.ReplyTo, amqp.Publishing{CorrelationId: request.CorrelationId, Type: "error", Body: []byte("\x1b[2J\n\xff")})
 	}
 	if status := client.Wait(); status != 1 {
 		t.Errorf("exit status %d", status)
 	}
 	got := client.Stderr()
 	slices.Sort(got)
-	if want := []string{` [!] fib(7): the server refused: \x1b[2J\xff\n`, ` [!] fib(8): the server refused: \x1b[2J\xff\n`}; !slices.Equal(got, want) {
+	if want := []string{` [!] fib(7): the server refused: \x1b[2J\n\xff`, ` [!] fib(8): the server refused: \x1b[2J\n\xff`}; !slices.Equal(got, want) {
 		t.Errorf("stderr is %q, want %q", got, want)
 	}
 }

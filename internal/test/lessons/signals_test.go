@@ -79,8 +79,8 @@ func TestStopWhileConnecting(t *testing.T) {
 	}
 }
 
-// The task in hand is finished and acknowledged; what was delivered ahead of it
-// goes to the other workers at once.
+// The task in hand is finished and acknowledged; then what was delivered ahead of it goes to the
+// other workers.
 func TestStopInMidTask(t *testing.T) {
 	t.Parallel()
 	for signalName, signal := range stopSignals {
@@ -97,14 +97,9 @@ func TestStopInMidTask(t *testing.T) {
 			awaitHeld(t, v, "task_queue", 0, 3)
 			worker.Signal(signal)
 			worker.Await(stillBusy)
-
-			// Another worker does not have to wait.
 			other := startConsumer(t, v.URL, "worker", "-unit=1ms")
 			for range 2 {
 				other.Await("Received ahead")
-			}
-			if lines := worker.Stdout(); len(lines) != 2 {
-				t.Errorf("the task was over before the others had the rest: %q", lines)
 			}
 
 			if status := worker.Wait(); status != 0 {

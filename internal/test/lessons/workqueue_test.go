@@ -170,8 +170,9 @@ func TestForgottenAcksPileUp(t *testing.T) {
 		flags []string
 		gets  int // of five tasks
 	}{
-		{[]string{"-forget-ack"}, 5},
+		{[]string{"-forget-ack", "-prefetch=0"}, 5},
 		{[]string{"-forget-ack", "-prefetch=2"}, 2},
+		{[]string{"-forget-ack"}, 1},
 	} {
 		t.Run(strings.Join(test.flags, " "), func(t *testing.T) {
 			t.Parallel()

@@ -116,7 +116,6 @@ func (r *results) targets() []target {
 	}
 	const (
 		publish = "Publish/queue=quorum/bytes=%s/by=amqpx msg/s"
-		consume = "Consume/ack=%s/by=amqpx msg/s"
 		rpc     = "RPC/servers=1/prefetch=100/%s calls/s"
 		memory  = "Memory/program=%s peak-MiB"
 	)
@@ -127,10 +126,6 @@ func (r *results) targets() []target {
 		{what: "consuming: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Consume/", "")},
 		{what: "publishing asynchronously / one by one, 10 B", atLeast: true, bound: 10, pairs: pair(publish, "10/way=async", "10/way=one_by_one")},
 		{what: "publishing asynchronously / one by one, 1 kB", atLeast: true, bound: 10, pairs: pair(publish, "1000/way=async", "1000/way=one_by_one")},
-		{what: "consuming, prefetch 1000: coalesced acknowledgements / each", atLeast: true, bound: 1.6, pairs: pair(consume, "coalesced/prefetch=1000", "each/prefetch=1000")},
-		{what: "consuming, prefetch 1000: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=1000", "automatic/prefetch=0")},
-		{what: "consuming, prefetch 10,000: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=10000", "automatic/prefetch=0")},
-		{what: "consuming, no prefetch limit: coalesced acknowledgements / automatic", atLeast: true, bound: 0.9, pairs: pair(consume, "coalesced/prefetch=0", "automatic/prefetch=0")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / one after another", atLeast: true, bound: 8, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=amqpx")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / a connection per call", atLeast: true, bound: 30, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=per_call")},
 		{what: "fair dispatch: makespan / best possible", bound: 1.1, pairs: [][2]string{{"Dispatch/prefetch=1 x-best", ""}}},
@@ -217,7 +212,6 @@ func (r *results) chart(out io.Writer) error {
 		{"in batches", "Publish/queue=quorum/bytes=10/way=batches"},
 		{"asynchronously", "Publish/queue=quorum/bytes=10/way=async"},
 		{"consume, ack each", "Consume/ack=each/prefetch=1000"},
-		{"ack 100 at once", "Consume/ack=coalesced/prefetch=1000"},
 		{"ack automatically", "Consume/ack=automatic/prefetch=0"},
 	} {
 		a, b := r.series[bar.name+"/by=amqpx msg/s"], r.series[bar.name+"/by=plain msg/s"]

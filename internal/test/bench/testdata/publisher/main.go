@@ -1,6 +1,6 @@
-// Publisher is an asynchronous publisher whose memory can be measured. Each argument is a number
-// of messages to have published in all; at each it waits for the confirms, prints the number,
-// and goes on when it reads a line.
+// Publisher is a publisher with a window of a thousand messages whose memory can be measured. Each
+// argument is a number of messages to have published in all; at each it waits for the confirms,
+// prints the number, and goes on when it reads a line.
 package main
 
 import (
@@ -10,6 +10,8 @@ import (
 	"log"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -17,38 +19,35 @@ import (
 )
 
 func main() {
-	confirmed := make(chan error, 1000)
-	p := amqpx.NewPublisher(context.Background(), os.Getenv("AMQP_URL"), cap(confirmed),
-		func(s *amqpx.Session) error {
-			_, err := s.DeclareQuorumQueue("task_queue")
-			return err
-		},
-		func(_ amqp.Publishing, err error) { confirmed <- err })
-	msg := amqp.Publishing{DeliveryMode: amqp.Persistent, ContentType: "text/plain", Body: []byte("0123456789")}
-
-	stdin := bufio.NewScanner(os.Stdin)
-	count := 0
-	for _, arg := range os.Args[1:] {
-		total, err := strconv.Atoi(arg)
+	ctx := context.Background()
+	check(amqpx.Run(ctx, os.Getenv("AMQP_URL"), func(s *amqpx.Session) error {
+		queue, err := s.DeclareQueue(amqpx.Queue{Name: "task_queue", Durable: true, Type: amqp.QueueTypeQuorum})
 		check(err)
-		published := make(chan error, 1)
-		go func() {
-			for range total - count {
-				if err := p.Publish("", "task_queue", msg); err != nil {
-					published <- err
-					return
-				}
+		to := amqpx.Route{RoutingKey: queue.Name, Mandatory: true}
+		msg := amqp.Publishing{DeliveryMode: amqp.Persistent, ContentType: "text/plain", Body: []byte("0123456789")}
+
+		stdin := bufio.NewScanner(os.Stdin)
+		count := 0
+		for _, arg := range os.Args[1:] {
+			total, err := strconv.Atoi(arg)
+			check(err)
+			var left atomic.Int64
+			left.Store(int64(total - count))
+			var publishers sync.WaitGroup
+			for range 1000 {
+				publishers.Go(func() {
+					for left.Add(-1) >= 0 {
+						check(s.PublishConfirmed(ctx, to, msg))
+					}
+				})
 			}
-			published <- nil
-		}()
-		for ; count < total; count++ {
-			check(<-confirmed)
+			publishers.Wait()
+			count = total
+			fmt.Println(total)
+			stdin.Scan()
 		}
-		check(<-published)
-		fmt.Println(total)
-		stdin.Scan()
-	}
-	check(p.Close())
+		return nil
+	}))
 }
 
 func check(err error) {

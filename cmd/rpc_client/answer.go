@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"math/big"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/program"
+)
+
+// parse reads an answer: the decimal result, or what is wrong with the request.
+func parse(answer amqp.Delivery) (*big.Int, error) {
+	if answer.Type == "error" {
+		return nil, fmt.Errorf("the server refused: %s", answer.Body)
+	}
+	result, ok := new(big.Int).SetString(string(answer.Body), 10)
+	if !ok {
+		return nil, fmt.Errorf("the answer is not a number: %.20q", answer.Body)
+	}
+	return result, nil
+}
+
+// A failure is a call without a result.
+type failure struct {
+	n   int
+	err error
+}
+
+// tell prints all failures but the last, which it returns. What several calls lack alike,
+// such as a connection, it tells once.
+func tell(failures <-chan failure) (last error) {
+	for f := range failures {
+		if errors.Is(last, f.err) {
+			continue
+		}
+		if last != nil {
+			log.Print(last)
+		}
+		last = fmt.Errorf("fib(%d): %w", f.n, f.err)
+	}
+	return last
+}
+
+// servers says how many servers there are now. Why none has answered nobody knows: one may
+// have died of the request, or have deleted it.
+func servers(ctx context.Context, url string) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var queue amqp.Queue
+	err := amqpx.Run(ctx, url, func(s *amqpx.Session) (err error) {
+		queue, err = s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})
+		return err
+	})
+	switch {
+	case err != nil:
+		return "The broker does not answer either: does AMQP_URL or -url name a RabbitMQ that can be reached?"
+	case queue.Consumers == 0:
+		return "rpc_queue has no consumer now: start a server with go run ./cmd/rpc_server"
+	}
+	return fmt.Sprintf("rpc_queue has %d consumers now: look at what they print, or wait longer with -timeout", queue.Consumers)
+}
+
+// parseArgs reads the command line: the numbers, 30 if there are none.
+func parseArgs(args []string) ([]int, error) {
+	if len(args) == 0 {
+		return []int{30}, nil
+	}
+	numbers := make([]int, len(args))
+	for i, arg := range args {
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return nil, program.Usagef("argument %d is not a whole number that fits here", i+1)
+		}
+		numbers[i] = n
+	}
+	return numbers, nil
+}

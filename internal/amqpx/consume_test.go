@@ -1,0 +1,387 @@
+package amqpx_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// The deliveries end with ctx. The one in hand is acknowledged, and what was delivered ahead
+// is back in its order as if nobody had seen it.
+func TestConsumerEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ch := quorumQueue(t, v)
+	publish(t, ch, "q", numbers(10)...)
+	var got []string
+	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+		if err != nil {
+			return err
+		}
+		for d := range deliveries {
+			got = append(got, string(d.Body))
+			if len(got) == 3 {
+				harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+				cancel()
+			}
+			if err := amqpx.Ack(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(got, numbers(3)) {
+		t.Errorf("Run = %v, deliveries %q", err, got)
+	}
+	harness.Eventually(t, soon, "the rest is back, and only our own connection left", func() bool {
+		return v.Queue("q").Ready == 7 && v.Connections() == 1
+	})
+	for _, want := range numbers(10)[3:] {
+		if d, ok, err := ch.Get("q", true); string(d.Body) != want || !d.Redelivered {
+			t.Errorf("%q came back (%v, %v, redelivered: %v), want %q", d.Body, ok, err, d.Redelivered, want)
+		}
+	}
+}
+
+// What was delivered ahead goes back in its order and without blame: RabbitMQ 4, which counts
+// failed attempts apart from deliveries, counts none. Only what a function was busy with when
+// it failed counts.
+func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("cannot deal with it")
+	for name, test := range map[string]struct {
+		n        int
+		cancel   bool
+		result   error
+		failures int
+	}{
+		"the context ends":             {200, true, nil, 0},
+		"the function returns":         {200, false, nil, 0},
+		"the function fails":           {32, false, failed, 1},
+		"it fails as the context ends": {32, true, failed, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := harness.NewVhost(t)
+			ch := quorumQueue(t, v)
+			publish(t, ch, "q", numbers(test.n)...)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+				if err := s.Qos(test.n, 0, false); err != nil {
+					return err
+				}
+				deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+				if err != nil {
+					return err
+				}
+				for d := range deliveries {
+					if string(d.Body) == "2" { // "0" and "1" are done
+						harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+						if test.cancel {
+							cancel()
+						}
+						return test.result
+					}
+					if err := amqpx.Ack(d); err != nil {
+						return err
+					}
+				}
+				return errors.New("the deliveries ended")
+			})
+			if err != test.result {
+				t.Errorf("Run = %v, want %v", err, test.result)
+			}
+			want := numbers(test.n)[2:]
+			harness.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == len(want) })
+			v4, failures, bodies := false, 0, []string{}
+			for range want {
+				d, ok, err := ch.Get("q", true)
+				if err != nil || !ok {
+					t.Fatalf("after %q: %v, %v", bodies, ok, err)
+				}
+				v4 = v4 || d.Headers["x-acquired-count"] != nil
+				if d.Headers["x-delivery-count"] != nil {
+					failures++
+				}
+				bodies = append(bodies, string(d.Body))
+			}
+			if v4 && failures != test.failures {
+				t.Errorf("%d messages count as failed, want %d", failures, test.failures)
+			}
+			if test.result != nil { // its own delivery comes back later than the others
+				slices.SortFunc(bodies, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+			}
+			if !slices.Equal(bodies, want) {
+				t.Errorf("the rest came back as %q", bodies)
+			}
+		})
+	}
+}
+
+// A loop that is left early leaves the rest to others as well.
+func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+		if _, err := s.DeclareQueue(q); err != nil {
+			t.Error(err)
+		}
+		publish(t, channel(t, v.URL), "q", "one", "two", "three")
+		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for d := range deliveries {
+			if err := amqpx.Ack(d); err != nil {
+				t.Error(err)
+			}
+			break
+		}
+	})
+	harness.Eventually(t, soon, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
+}
+
+// The broker forgets what it has delivered: nothing is acknowledged, and nothing comes back.
+func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got []string
+	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+		if _, err := s.DeclareQueue(q); err != nil {
+			return err
+		}
+		publish(t, channel(t, v.URL), "q", "one", "two", "three")
+		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q", AutoAck: true})
+		if err != nil {
+			return err
+		}
+		for d := range deliveries {
+			if got = append(got, string(d.Body)); len(got) == 3 {
+				cancel()
+			}
+		}
+		return nil
+	})
+	if err != nil || strings.Join(got, " ") != "one two three" {
+		t.Errorf("Run = %v, deliveries %q", err, got)
+	}
+	harness.Eventually(t, soon, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
+	if n := v.Queue("q").Ready; n != 0 {
+		t.Errorf("%d messages are back, though nobody had to acknowledge them", n)
+	}
+}
+
+// Whatever takes its deliveries away, a consumer starts anew: it declares, and
+// consumes, and gets what is published then.
+func TestConsumerStartsAnew(t *testing.T) {
+	t.Parallel()
+	for what, cut := range map[string]func(*harness.Vhost){
+		"the queue is deleted":     func(v *harness.Vhost) { v.DeleteQueue("q") },
+		"the connection is closed": func(v *harness.Vhost) { v.CloseConnections("test") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			v := harness.NewVhost(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var got []string
+			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+				if _, err := s.DeclareQueue(q); err != nil {
+					return err
+				}
+				deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+				if err != nil {
+					return err
+				}
+				if err := s.PublishConfirmed(ctx, toQ, text(fmt.Sprint("message ", len(got)+1))); err != nil {
+					return err
+				}
+				for d := range deliveries {
+					got = append(got, string(d.Body))
+					if err := amqpx.Ack(d); err != nil {
+						return err
+					}
+					if len(got) == 3 {
+						cancel()
+					} else {
+						cut(v)
+					}
+				}
+				return nil
+			})
+			// The connection may be closed before the acknowledgement has arrived.
+			if err != nil || len(got) < 3 || got[0] != "message 1" {
+				t.Errorf("Run = %v, deliveries %q", err, got)
+			}
+		})
+	}
+}
+
+// All but the first of 300, each with an acknowledgement of its own and in any order: none is
+// lost at the end of the session, and the one that was not acknowledged comes back.
+func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
+	t.Parallel()
+	// What happens before and after the acknowledgements.
+	for how, end := range map[string]struct{ before, after bool }{
+		"the function returns":      {},
+		"its context ends":          {after: true},
+		"its context ended earlier": {before: true},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			for range 5 {
+				v := harness.NewVhost(t)
+				session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+					ctx, cancel := context.WithCancel(ctx)
+					defer cancel()
+					deliveries := consumed(t, ctx, s, 301, 300) // one is delivered and not looked at
+					if end.before {
+						cancel()
+					}
+					for _, i := range rand.Perm(299) {
+						if err := amqpx.Ack(deliveries[1+i]); err != nil {
+							t.Error(err)
+						}
+					}
+					if end.after {
+						cancel()
+					}
+				})
+				if got := left(t, v, 2); !slices.Equal(got, []string{"0", "300"}) {
+					t.Errorf("the queue has %q", got)
+				}
+			}
+		})
+	}
+}
+
+// Delivery tags begin with 1 in every session. The acknowledgement of a lost session's delivery
+// fails, and takes no message of the next session's.
+func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	publish(t, quorumQueue(t, v), "q", numbers(2)...)
+	var lost *amqp.Delivery
+	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+		if err := s.Qos(2, 0, false); err != nil {
+			return err
+		}
+		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+		if err != nil {
+			return err
+		}
+		for d := range deliveries {
+			if lost == nil {
+				lost = &d
+				v.CloseConnections("a test")
+				harness.Eventually(t, soon, "the session is lost", s.IsClosed)
+				return amqpx.Ack(d)
+			}
+			if err := amqpx.Ack(*lost); !errors.Is(err, amqp.ErrClosed) {
+				t.Errorf("acknowledging a delivery of the lost session: %v", err)
+			}
+			return nil
+		}
+		return errors.New("the deliveries ended")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := left(t, v, 2); !slices.Equal(got, numbers(2)) {
+		t.Errorf("the queue has %q", got)
+	}
+}
+
+// numbers returns the bodies "0" to "n-1".
+func numbers(n int) []string {
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = fmt.Sprint(i)
+	}
+	return bodies
+}
+
+// consumed has n messages delivered, and takes some of them.
+func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) []amqp.Delivery {
+	t.Helper()
+	queue, err := s.DeclareQueue(q)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	for _, body := range numbers(n) {
+		if err := s.PublishConfirmed(ctx, toQ, text(body)); err != nil {
+			t.Error(err)
+			return nil
+		}
+	}
+	if err := s.Qos(n, 0, false); err != nil {
+		t.Error(err)
+	}
+	deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name})
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	var all []amqp.Delivery
+	for d := range deliveries {
+		if all = append(all, d); len(all) == some {
+			break
+		}
+	}
+	if len(all) < some {
+		t.Errorf("%d of %d messages were delivered", len(all), some)
+	}
+	return all
+}
+
+// left waits until the queue "q" has n messages ready, takes them, and returns their bodies in
+// order.
+func left(t *testing.T, v *harness.Vhost, n int) []string {
+	t.Helper()
+	harness.Eventually(t, soon, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
+		q := v.Queue("q")
+		return q.Ready == n && q.Consumers == 0 // what a consumer held comes back as it goes
+	})
+	ch := channel(t, v.URL)
+	var bodies []string
+	for range n {
+		d, ok, err := ch.Get("q", true)
+		if err != nil || !ok {
+			t.Fatalf("after %q: %v, %v", bodies, ok, err)
+		}
+		bodies = append(bodies, string(d.Body))
+	}
+	slices.Sort(bodies)
+	return bodies
+}
+
+// quorumQueue declares the queue "q" and returns a channel of a client of its own.
+func quorumQueue(t *testing.T, v *harness.Vhost) *amqp.Channel {
+	t.Helper()
+	ch := channel(t, v.URL)
+	if _, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
+		t.Fatal(err)
+	}
+	return ch
+}

@@ -1,0 +1,38 @@
+package program
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var errTLSFile = errors.New("the URL names no usable certificate")
+
+// checkTLSFiles says which file that the URL names for TLS is not of use. amqp091-go would
+// pass over a CA file without a certificate and over half of a client certificate. See
+// https://www.rabbitmq.com/docs/uri-query-parameters.
+func checkTLSFiles(url string) error {
+	uri, err := amqp.ParseURI(url)
+	if err != nil || uri.Scheme != "amqps" {
+		return nil // a wrong URL is told by who connects to it
+	}
+	if uri.CACertFile != "" {
+		ca, err := os.ReadFile(uri.CACertFile)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+			err = errors.New("no PEM certificate in it")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: cacertfile %q: %w", errTLSFile, uri.CACertFile, err)
+		}
+	}
+	if uri.CertFile != "" || uri.KeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile); err != nil {
+			return fmt.Errorf("%w: certfile %q and keyfile %q: %w", errTLSFile, uri.CertFile, uri.KeyFile, err)
+		}
+	}
+	return nil
+}
