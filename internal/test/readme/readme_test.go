@@ -1,9 +1,10 @@
-// Package readme holds README.md to what is in the repository.
+// Package readme holds the READMEs to what is in the repository.
 package readme
 
 import (
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,6 +23,23 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
+// A page is a README.
+type page struct{ name, text string }
+
+// file returns the file that a link of the page leads to.
+func (p page) file(link string) string { return path.Join(path.Dir(p.name), link) }
+
+// pages returns README.md and the other READMEs, all of which it links.
+func pages(t *testing.T) []page {
+	t.Helper()
+	front := page{"README.md", read(t, "README.md")}
+	all := []page{front}
+	for _, name := range found(t, `\]\(([\w/]+/README\.md)`, front.text) {
+		all = append(all, page{name, read(t, name)})
+	}
+	return all
+}
+
 // found returns what the pattern's group matches in text, each once. That the
 // pattern matches nothing is a failure: it would check nothing.
 func found(t *testing.T, pattern, text string) []string {
@@ -37,72 +55,104 @@ func found(t *testing.T, pattern, text string) []string {
 	return slices.Compact(all)
 }
 
-func TestProgramsAndFilesExist(t *testing.T) {
-	text := read(t, "README.md")
-	names := found(t, `\]\(([^)#:]+)\)`, text) // links within the repository
-	for _, program := range found(t, `go run (\./cmd/\w+)`, text) {
-		names = append(names, program+"/main.go")
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, p := range pages(t) {
+		for _, link := range found(t, `\]\(([^):]+)\)`, p.text) { // those within the repository
+			name, anchor, _ := strings.Cut(link, "#")
+			file := p.name
+			if name != "" {
+				file = p.file(name)
+			}
+			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+				t.Errorf("%s: %v", p.name, err)
+			} else if anchor != "" && !slices.Contains(anchors(t, read(t, file)), anchor) {
+				t.Errorf("%s: %s has no heading #%s", p.name, file, anchor)
+			}
+		}
 	}
-	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
-			t.Error(err)
+}
+
+// anchors returns the names that GitHub gives to the headings of a text.
+func anchors(t *testing.T, text string) (names []string) {
+	for _, heading := range found(t, `(?m)^#+ (.*)$`, text) {
+		name := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+func TestProgramsExist(t *testing.T) {
+	for _, p := range pages(t) {
+		for _, m := range regexp.MustCompile(`go run \./((?:cmd|internal)/[\w/]+)`).FindAllStringSubmatch(p.text, -1) {
+			if _, err := os.Stat(filepath.Join(root, m[1], "main.go")); err != nil {
+				t.Errorf("%s: %v", p.name, err)
+			}
 		}
 	}
 }
 
 func TestMakeTargetsExist(t *testing.T) {
-	// Either in a line of its own or in backquotes: "make sure" is no target.
-	for _, target := range found(t, "(?m)(?:^|`|BROKER=\\w+ )make ([a-z-]+)", read(t, "README.md")) {
-		if out, err := exec.Command("make", "-C", root, "-n", target).CombinedOutput(); err != nil {
-			t.Errorf("make %s: %s", target, out)
+	for _, p := range pages(t) {
+		// Either in a line of its own or in backquotes: "make sure" is no target.
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(p.text, -1) {
+			if out, err := exec.Command("make", "-C", root, "-n", m[1]).CombinedOutput(); err != nil {
+				t.Errorf("%s: make %s: %s", p.name, m[1], out)
+			}
 		}
 	}
 }
 
 func TestProofsExist(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(root, "internal", "*", "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var tests strings.Builder
-	for _, file := range files {
-		tests.WriteString(read(t, strings.TrimPrefix(file, root)))
+	for _, pattern := range []string{"cmd/*/*_test.go", "internal/*/*_test.go", "internal/test/*/*_test.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			tests.WriteString(read(t, strings.TrimPrefix(file, root)))
+		}
 	}
-	for _, name := range found(t, "`(Test\\w+)`", read(t, "README.md")) {
-		if !strings.Contains(tests.String(), "func "+name+"(t *testing.T)") {
-			t.Errorf("there is no %s", name)
+	for _, p := range pages(t) {
+		for _, m := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(p.text, -1) {
+			if !strings.Contains(tests.String(), "func "+m[1]+"(t *testing.T)") {
+				t.Errorf("%s: there is no %s", p.name, m[1])
+			}
 		}
 	}
 }
 
-func TestAnchorsExist(t *testing.T) {
-	text := read(t, "README.md")
-	var anchors []string
-	for _, heading := range found(t, `(?m)^#+ (.*)$`, text) {
-		anchor := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
-		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
-	}
-	for _, link := range found(t, `\]\(#([^)]+)\)`, text) {
-		if !slices.Contains(anchors, link) {
-			t.Errorf("no heading for the link #%s", link)
-		}
-	}
-}
-
-// An excerpt belongs to the program that was linked to last.
-func TestExcerptsStandInThePrograms(t *testing.T) {
+// A block of Go stands in the file that was linked to last. One that begins a package is
+// the whole file.
+func TestGoBlocksStandInTheirFiles(t *testing.T) {
 	indent := regexp.MustCompile(`(?m)^[ \t]+`)
-	source := ""
-	for _, m := range regexp.MustCompile("(?s)\\]\\(((?:cmd|internal)/\\w+/\\w+\\.go)\\)|```go\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1) {
-		if m[1] != "" {
-			source = m[1]
-			continue
-		}
-		if !strings.Contains(indent.ReplaceAllString(read(t, source), ""), indent.ReplaceAllString(m[2], "")) {
-			t.Errorf("%s does not have these lines:\n%s", source, m[2])
+	for _, p := range pages(t) {
+		source := ""
+		for _, m := range regexp.MustCompile("(?s)\\]\\(([\\w/.]+\\.go)\\)|```go\n(.*?)```").FindAllStringSubmatch(p.text, -1) {
+			block := m[2]
+			switch {
+			case m[1] != "":
+				source = p.file(m[1])
+			case strings.Contains(block, "\npackage "):
+				if block != read(t, source) {
+					t.Errorf("%s: the block is not %s", p.name, source)
+				}
+			case !strings.Contains(indent.ReplaceAllString(read(t, source), ""), indent.ReplaceAllString(block, "")):
+				t.Errorf("%s: %s does not have these lines:\n%s", p.name, source, block)
+			}
 		}
 	}
-	if source == "" {
-		t.Error("no excerpt found")
+}
+
+// Each lesson prints a program whole.
+func TestEachLessonPrintsAProgram(t *testing.T) {
+	lessons := strings.Split(read(t, "README.md"), "\n## Lesson ")[1:]
+	for _, lesson := range lessons {
+		if !strings.Contains(lesson, "\npackage ") {
+			t.Errorf("there is no whole program in lesson %.20s", lesson)
+		}
+	}
+	if len(lessons) == 0 {
+		t.Error("no lesson found")
 	}
 }

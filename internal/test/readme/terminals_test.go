@@ -3,6 +3,7 @@ package readme
 import (
 	"flag"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,41 +14,38 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "12") // most of the time the terminals wait for a worker's work
-	os.Exit(harness.Main(m))
+	const tests = "rabbitmq-tutorial/internal/test/"
+	os.Exit(harness.Main(m, tests+"bench/testdata/plain_send", tests+"bench/testdata/plain_receive", tests+"readme/testdata/service"))
 }
 
 var (
 	headings = regexp.MustCompile(`(?m)^#{1,6} .*$`)
 
 	// A terminal: the commands that were typed in it, and what was to be seen.
-	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./cmd/.*\n)+)```\n```text\n((?s:.*?))^```$")
+	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./.*\n)+)```\n```text\n((?s:.*?))^```$")
 )
 
-// TestTerminals runs the commands of each section and compares what they print
-// with what the README says. The terminals are started in their order; a program
-// that waits for messages goes on while the next ones run. Where its output shows
-// ^C, it gets its Ctrl+C when the other terminals have ended.
+// TestTerminals runs the commands of each section and compares what they print with what
+// the page says. The terminals are started in their order; a program that waits for messages
+// goes on while the next ones run. Where its output shows ^C, it gets its Ctrl+C when the
+// other terminals have ended.
 func TestTerminals(t *testing.T) {
-	text := read(t, "README.md")
-	starts := headings.FindAllStringIndex(text, -1)
-	sections := 0
-	for i, start := range starts {
-		end := len(text)
-		if i+1 < len(starts) {
-			end = starts[i+1][0]
+	for _, p := range pages(t) {
+		starts := headings.FindAllStringIndex(p.text, -1)
+		for i, start := range starts {
+			end := len(p.text)
+			if i+1 < len(starts) {
+				end = starts[i+1][0]
+			}
+			section := terminals.FindAllStringSubmatch(p.text[start[1]:end], -1)
+			if len(section) == 0 {
+				continue
+			}
+			t.Run(path.Join(p.name, strings.Trim(p.text[start[0]:start[1]], "# ")), func(t *testing.T) {
+				t.Parallel()
+				runSection(t, harness.NewVhost(t).URL, section)
+			})
 		}
-		section := terminals.FindAllStringSubmatch(text[start[1]:end], -1)
-		if len(section) == 0 {
-			continue
-		}
-		sections++
-		t.Run(strings.Trim(text[start[0]:start[1]], "# "), func(t *testing.T) {
-			t.Parallel()
-			runSection(t, harness.NewVhost(t).URL, section)
-		})
-	}
-	if sections == 0 {
-		t.Error("no terminals found")
 	}
 }
 
@@ -81,7 +79,7 @@ func runSection(t *testing.T, url string, section [][]string) {
 			if interrupt {
 				c.Interrupt()
 			}
-			if line != "" && !goRuns(line) {
+			if line != "" && !goRuns(line) && !isAnswer(line) {
 				c.Await(line)
 			}
 		}
@@ -102,16 +100,29 @@ func runSection(t *testing.T, url string, section [][]string) {
 
 // start starts the program of a command line such as "go run ./cmd/send".
 func start(t *testing.T, url, command string) *harness.Process {
-	words := strings.Fields(strings.TrimPrefix(command, "go run ./cmd/"))
+	words := strings.Fields(strings.TrimPrefix(command, "go run "))
 	for i := range words {
 		words[i] = strings.Trim(words[i], "'")
 	}
-	return harness.Start(t, url, words[0], words[1:]...)
+	return harness.Start(t, url, path.Base(words[0]), words[1:]...)
 }
 
 // goRuns reports whether go run itself prints the line, and not the program.
 func goRuns(line string) bool {
 	return strings.HasPrefix(line, "exit status ") || strings.HasPrefix(line, "signal: ")
+}
+
+// isAnswer reports whether the line is about a call. Calls that are made at once are answered
+// in any order.
+func isAnswer(line string) bool { return strings.HasPrefix(line, " [.]") }
+
+// sortAnswers sorts the answers that stand together.
+func sortAnswers(lines []string) {
+	for i, n := 0, 0; i < len(lines); i = n + 1 {
+		for n = i; n < len(lines) && isAnswer(lines[n]); n++ {
+		}
+		slices.Sort(lines[i:n])
+	}
 }
 
 func compare(t *testing.T, commands, want string, stdout, stderr []string, status int) {
@@ -132,8 +143,10 @@ func compare(t *testing.T, commands, want string, stdout, stderr []string, statu
 	if !strings.Contains(want, "finishing") { // a machine that is busy may be slow to end a program
 		stderr = slices.DeleteFunc(stderr, func(line string) bool { return strings.HasPrefix(line, " [!] finishing") })
 	}
+	sortAnswers(stdout)
+	sortAnswers(wantOut)
 	if !slices.Equal(stdout, wantOut) || !slices.Equal(stderr, wantErr) || status != wantStatus {
-		t.Errorf("%s printed:\n%s\n%s\nand ended with status %d; the README says:\n%s",
+		t.Errorf("%s printed:\n%s\n%s\nand ended with status %d; the page says:\n%s",
 			commands, strings.Join(stdout, "\n"), strings.Join(stderr, "\n"), status, want)
 	}
 }

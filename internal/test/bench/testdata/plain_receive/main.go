@@ -1,7 +1,8 @@
-// Plain_receive does what cmd/receive does, with plain amqp091-go.
+// Plain_receive prints the messages of the queue "hello", with amqp091-go and nothing else.
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log"
 	"os"
@@ -10,19 +11,33 @@ import (
 )
 
 func main() {
-	conn, err := amqp.Dial(os.Getenv("AMQP_URL"))
+	conn, err := amqp.Dial(cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
 	check(err)
 	ch, err := conn.Channel()
 	check(err)
+
+	// The same arguments as in plain_send.
 	queue, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	check(err)
+	// At most 30 messages on their way to us without an acknowledgement, in any number of
+	// bytes, for each consumer.
 	check(ch.Qos(30, 0, false))
-	deliveries, err := ch.Consume(queue.Name, "", false, false, false, false, nil)
+
+	messages, err := ch.Consume(
+		queue.Name, // queue
+		"",         // consumer tag: amqp091-go makes one up
+		false,      // auto-ack: the broker keeps each message until we acknowledge it
+		false,      // exclusive: other consumers may share the queue
+		false,      // no-local: RabbitMQ does not have it
+		false,      // no-wait: we wait for the broker's answer
+		nil,        // arguments: none
+	)
 	check(err)
 	fmt.Println(" [*] Waiting for messages. To exit press CTRL+C")
-	for d := range deliveries {
-		fmt.Printf(" [x] Received %s\n", d.Body)
-		check(d.Ack(false))
+
+	for message := range messages {
+		fmt.Printf(" [x] Received %s\n", message.Body)
+		check(message.Ack(false)) // multiple: this message only, not all before it
 	}
 }
 

@@ -1,0 +1,106 @@
+package readme
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// What internal/amqpx/README.md says about copying: its files without the tests build in any
+// module, and so does the service that it shows.
+func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
+	t.Parallel()
+	module := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(module, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	requirement := found(t, `(github\.com/rabbitmq/amqp091-go v\S+)`, read(t, "go.mod"))[0]
+	write("go.mod", "module example.com/service\n\ngo 1.25.0\n\nrequire "+requirement+"\n")
+	write("go.sum", read(t, "go.sum"))
+	files, err := filepath.Glob(filepath.Join(root, "internal/amqpx/*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			write("amqpx/"+filepath.Base(file), read(t, strings.TrimPrefix(file, root)))
+		}
+	}
+	service := read(t, "internal/test/readme/testdata/service/main.go")
+	write("main.go", strings.ReplaceAll(service, "rabbitmq-tutorial/internal/amqpx", "example.com/service/amqpx"))
+	for _, command := range []string{"build", "vet"} {
+		run := exec.Command("go", command, "./...")
+		run.Dir = module
+		run.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Errorf("go %s: %v\n%s", command, err, out)
+		}
+	}
+}
+
+// The service waits for a broker that is not there yet, and books an order once that comes
+// twice: to one service, or to it and its successor.
+func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
+	t.Parallel()
+	broker := harness.StartBroker(t)
+	broker.Stop()
+	ledger := filepath.Join(t.TempDir(), "ledger.txt")
+	start := func() *harness.Process {
+		env := append(os.Environ(), "AMQP_URL="+broker.URL(), "LEDGER="+ledger)
+		return harness.StartCmd(t, env, harness.Path("service"))
+	}
+	service := start()
+	service.Await("trying again")
+	broker.Up()
+
+	conn, err := amqp.Dial(broker.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(id string) {
+		t.Helper()
+		msg := amqp.Publishing{MessageId: id, Body: []byte("a book")}
+		if err := ch.Publish("", "orders", false, false, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	booked := func(want string) {
+		t.Helper()
+		harness.Eventually(t, 30*time.Second, "the order is booked", func() bool {
+			text, err := os.ReadFile(ledger)
+			return err == nil && string(text) == want
+		})
+	}
+	if _, err := ch.QueueDeclare("orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
+		t.Fatal(err)
+	}
+	publish("1")
+	publish("1")
+	publish("2")
+	booked("1 a book\n2 a book\n")
+	service.Stop()
+
+	successor := start()
+	publish("2")
+	publish("3")
+	booked("1 a book\n2 a book\n3 a book\n")
+	successor.Stop()
+}
