@@ -9,8 +9,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"rabbitmq-tutorial/internal/amqpx"
 )
 
 // A broker is where the demos run.
@@ -20,12 +18,14 @@ type broker struct {
 	api  *url.URL // of the virtual host that was made for the demos, if one was
 }
 
+// errURL does not say what is wrong with it: that would repeat a password.
+var errURL = errors.New("AMQP_URL (or -url) is no AMQP URL, such as amqp://user:password@localhost:5672/")
+
 // connect connects to the broker at amqpURL. With the management API of a
 // broker that may be used freely, it makes a virtual host for the demos.
 func connect(amqpURL, managementURL string) (_ *broker, err error) {
-	addr, err := amqpx.Redact(amqpURL)
-	if err != nil {
-		return nil, err
+	if _, err := amqp.ParseURI(amqpURL); err != nil {
+		return nil, errURL
 	}
 	b := &broker{url: amqpURL}
 	if managementURL != "" {
@@ -46,7 +46,7 @@ func connect(amqpURL, managementURL string) (_ *broker, err error) {
 		Dial:       amqp.DefaultDial(5 * time.Second),
 	})
 	if err != nil {
-		return nil, &amqpx.DialError{Addr: addr, Cause: err}
+		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	return b, b.lock()
 }
@@ -64,7 +64,7 @@ func (b *broker) makeVhost(managementURL string) error {
 	}
 	u, err := url.Parse(b.url)
 	if err != nil {
-		return amqpx.ErrURL // connect has parsed it before
+		return errURL
 	}
 	u.Path = "/" + vhost
 	b.url = u.String()
