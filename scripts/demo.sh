@@ -7,11 +7,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-[ $# -gt 0 ] || set -- hello workqueue pubsub routing topics rpc confirms
-
 scripts/broker.sh up
 eval "$(scripts/broker.sh env)"
 export AMQP_URL MANAGEMENT_URL # in the environment: a command line is for everybody to read
 
-go build -o .bin/ ./cmd/... ./scripts/demo
+go build -o .bin/ ./scripts/demo
 exec .bin/demo "$@"

@@ -18,9 +18,15 @@ type broker struct {
 	api  *url.URL // of the virtual host that was made for the demos, if one was
 }
 
+// errURL does not say what is wrong with it: that would repeat a password.
+var errURL = errors.New("AMQP_URL (or -url) is no AMQP URL, such as amqp://user:password@localhost:5672/")
+
 // connect connects to the broker at amqpURL. With the management API of a
 // broker that may be used freely, it makes a virtual host for the demos.
 func connect(amqpURL, managementURL string) (_ *broker, err error) {
+	if _, err := amqp.ParseURI(amqpURL); err != nil {
+		return nil, errURL
+	}
 	b := &broker{url: amqpURL}
 	if managementURL != "" {
 		if err := b.makeVhost(managementURL); err != nil {
@@ -58,7 +64,7 @@ func (b *broker) makeVhost(managementURL string) error {
 	}
 	u, err := url.Parse(b.url)
 	if err != nil {
-		return errors.New("AMQP_URL is not a URL")
+		return errURL
 	}
 	u.Path = "/" + vhost
 	b.url = u.String()

@@ -2,9 +2,12 @@
 // several terminals, shows their output together, and checks what each lesson
 // claims; a claim that does not hold fails the command.
 //
+//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms]
+//
 // It runs on the learner's broker, so that the console shows what happens:
 // with MANAGEMENT_URL set, in a virtual host of its own, else in the one that
-// AMQP_URL names. What was there before stays as it was.
+// AMQP_URL names. What was there before stays as it was. The programs are built into
+// the folder .bin.
 package main
 
 import (
@@ -13,10 +16,12 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"rabbitmq-tutorial/internal/harness"
 	"rabbitmq-tutorial/internal/program"
 )
 
@@ -41,15 +46,18 @@ func lessons() []lesson {
 
 func main() {
 	program.New(program.Usage{
-		Purpose: "Acts lessons out and checks what they claim.",
-		Args:    "LESSON...",
-		Example: "scripts/demo.sh hello",
+		Purpose: "Acts lessons out, all or the named ones, and checks what they claim.",
+		Args:    "[LESSON...]",
+		Example: "go run ./scripts/demo hello",
 	}).Main(run)
 }
 
 func run(ctx context.Context, url string, names []string) error {
 	chosen, err := choose(names)
 	if err != nil {
+		return err
+	}
+	if err := harness.Build(".bin"); err != nil {
 		return err
 	}
 	// Whatever ends a demo, it must still put the broker in order: neither a closed
@@ -66,19 +74,23 @@ func run(ctx context.Context, url string, names []string) error {
 	return err
 }
 
-func choose(names []string) (chosen []lesson, err error) {
-	var known []string
-	byName := make(map[string]lesson)
-	for _, l := range lessons() {
-		known = append(known, l.name)
-		byName[l.name] = l
+// choose returns the lessons with these names, or all of them.
+func choose(names []string) ([]lesson, error) {
+	all := lessons()
+	if len(names) == 0 {
+		return all, nil
 	}
+	var known []string
+	for _, l := range all {
+		known = append(known, l.name)
+	}
+	var chosen []lesson
 	for _, name := range names {
-		l, ok := byName[name]
-		if !ok {
+		i := slices.Index(known, name)
+		if i < 0 {
 			return nil, program.Usagef("no lesson is called %q; there are %s", name, strings.Join(known, ", "))
 		}
-		chosen = append(chosen, l)
+		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }
@@ -86,19 +98,22 @@ func choose(names []string) (chosen []lesson, err error) {
 // perform acts the lessons out, one after another.
 func perform(ctx context.Context, url string, chosen []lesson) (err error) {
 	start := time.Now()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	b, err := connect(url, os.Getenv("MANAGEMENT_URL"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = first(err, b.close()) }()
 
-	screen := newScreen(os.Stdout)
+	screen := newScreen(os.Stdout, giveUp)
 	claims := 0
 	var failed []string
 	for _, l := range chosen {
-		s, err := b.actOut(ctx, screen, l)
+		s := &stage{ctx: ctx, broker: b, screen: screen}
+		err := s.play(l)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		claims += s.claims
 		if err != nil {
@@ -115,18 +130,15 @@ func perform(ctx context.Context, url string, chosen []lesson) (err error) {
 	return nil
 }
 
-// actOut acts one lesson out, and leaves the broker as it was before.
-func (b *broker) actOut(ctx context.Context, screen *screen, l lesson) (s *stage, err error) {
-	s = newStage(ctx, b, screen)
-	screen.printf("\n%s\n", screen.bold(l.title))
-	tidy, err := b.prepare(l)
+// play acts the lesson out, and leaves the broker as it was before.
+func (s *stage) play(l lesson) (err error) {
+	s.screen.printf("\n%s\n", s.screen.paint(bold, l.title))
+	tidy, err := s.broker.prepare(l)
 	if err != nil {
-		return s, err
+		return err
 	}
 	defer func() { err = first(err, tidy()) }()
-	defer s.close()
-	l.act(s)
-	return s, context.Cause(s.ctx)
+	return s.act(l.act)
 }
 
 // first returns err; if there is one, next can only be told.

@@ -34,7 +34,9 @@ func (l language) start(t *testing.T, url, role string, args ...string) *harness
 		return harness.Start(t, url, role, args...)
 	}
 	args = slices.Concat(l.command[1:], []string{role}, args)
-	return harness.StartCmd(t, append(os.Environ(), "AMQP_URL="+url), l.command[0], args...)
+	cmd := exec.Command(l.command[0], args...)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+url)
+	return harness.StartCmd(t, cmd)
 }
 
 // run runs a program to its end.

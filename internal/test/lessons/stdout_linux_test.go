@@ -1,6 +1,7 @@
 package lessons_test
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -20,7 +21,9 @@ func TestStdoutFull(t *testing.T) {
 				declareQueue(t, ch, queue)
 				publish(t, ch, "", queue, text("unseen"))
 			}
-			p := harness.StartCmd(t, environ(v.URL), "/bin/sh", append([]string{"-c", `exec "$0" "$@" >/dev/full`, harness.Path(name)}, args...)...)
+			cmd := exec.Command("/bin/sh", append([]string{"-c", `exec "$0" "$@" >/dev/full`, harness.Path(name)}, args...)...)
+			cmd.Env = environ(v.URL)
+			p := harness.StartCmd(t, cmd)
 			if status := p.Wait(); status != 1 {
 				t.Errorf("exit status %d, want 1", status)
 			}
