@@ -26,7 +26,7 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 		_, err := s.DeclareQuorumQueue("confirmed")
 		return err
 	}
-	declare(t, channel(t, v.URL), "confirmed")
+	harness.DeclareQueue(t, harness.Channel(t, v.URL), "confirmed")
 	broker.SaveQueues()
 
 	var (
@@ -137,8 +137,8 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 
 	delivered := make(map[string]int)
 	total := 0
-	for _, id := range drain(t, v, "confirmed") {
-		delivered[id]++
+	for _, d := range v.Drain("confirmed") {
+		delivered[string(d.Body)]++
 		total++
 	}
 	lost := 0
@@ -163,14 +163,14 @@ func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
 	url := broker.URL()
-	publish(t, channel(t, url), "confirmed", "before")
+	harness.DeclareQueue(t, harness.Channel(t, url), "confirmed")
 	declareQueue := func(s *amqpx.Session) error {
 		_, err := s.DeclareQuorumQueue("confirmed")
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	ids := numbered("m", 10)
+	ids := harness.Numbered("m", 10)
 	msg := func(id string) amqp.Publishing {
 		return amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: id, Body: []byte(id)}
 	}
