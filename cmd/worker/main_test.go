@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestDots(t *testing.T) {
+func TestEachDotIsAUnitOfWork(t *testing.T) {
 	t.Parallel()
 	for task, want := range map[string]int{
 		"":                             0,

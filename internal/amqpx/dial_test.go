@@ -8,7 +8,7 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-func TestRedact(t *testing.T) {
+func TestRedactLeavesOutThePassword(t *testing.T) {
 	for _, test := range []struct{ url, want string }{ // want "" for an ErrURL
 		{"amqp://guest:guest@localhost:5672/", "amqp://localhost:5672/"},
 		{"amqps://user:p%40ss%2Fword@broker/vhost", "amqps://broker/vhost"},

@@ -1,15 +1,12 @@
 package bench_test
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
-	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -42,34 +39,14 @@ func dispatch(b *testing.B, prefetch int, unit time.Duration, tasks int) {
 	vhost := harness.NewVhost(b)
 	workers := make([]*harness.Process, 2)
 	for i := range workers {
-		workers[i] = harness.Start(b, vhost.URL, "worker",
+		workers[i] = harness.StartConsumer(b, vhost.URL, "worker",
 			fmt.Sprintf("-prefetch=%d", prefetch), fmt.Sprintf("-unit=%v", unit))
-		workers[i].Await("Waiting for messages")
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
-	ready := make(chan struct{})
-	publisher := amqpx.NewPublisher(ctx, vhost.URL, tasks,
-		func(*amqpx.Session) error { close(ready); return nil },
-		func(msg amqp.Publishing, err error) {
-			if err != nil {
-				b.Errorf("task %s: %v", msg.Body, err)
-			}
-		})
-	<-ready
+	bodies := slices.Repeat([]string{"....", "."}, tasks/2)
+	ch := harness.Channel(b, vhost.URL)
 	b.StartTimer()
-	for i := 1; i <= tasks; i++ {
-		dots := 1
-		if i%2 == 1 {
-			dots = 4
-		}
-		check(b, publisher.Publish("", "task_queue", amqp.Publishing{
-			DeliveryMode: amqp.Persistent,
-			Body:         []byte(strings.Repeat(".", dots)),
-		}))
-	}
-	check(b, publisher.Close())
+	harness.Publish(b, ch, "", "task_queue", bodies...)
 	harness.Eventually(b, time.Minute, "all tasks are done", func() bool {
 		done := 0
 		for _, worker := range workers {
