@@ -11,7 +11,7 @@ import (
 )
 
 // A server that is frozen has as many of ten requests as the prefetch lets it have.
-func TestServerPrefetch(t *testing.T) {
+func TestServerHoldsAsManyRequestsAsItsPrefetch(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		flags []string
@@ -22,15 +22,13 @@ func TestServerPrefetch(t *testing.T) {
 		t.Run(strings.Join(test.flags, " "), func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			server := startConsumer(t, v.URL, "rpc_server", test.flags...)
+			server := harness.StartConsumer(t, v.URL, "rpc_server", test.flags...)
 			server.Signal(syscall.SIGSTOP)
-			ch := channel(t, v.URL)
-			for range 10 {
-				publish(t, ch, "", "rpc_queue", text("1"))
-			}
-			awaitHeld(t, v, "rpc_queue", test.left, 10-test.left)
+			ch := harness.Channel(t, v.URL)
+			harness.Publish(t, ch, "", "rpc_queue", harness.Numbered("", 10)...)
+			v.AwaitQueue("rpc_queue", test.left, 10-test.left)
 			server.Signal(syscall.SIGCONT)
-			awaitReady(t, v, "rpc_queue", 0)
+			v.AwaitReady("rpc_queue", 0)
 		})
 	}
 }

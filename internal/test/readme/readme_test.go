@@ -60,7 +60,7 @@ func TestMakeTargetsExist(t *testing.T) {
 }
 
 func TestProofsExist(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(root, "internal", "*", "*_test.go"))
+	files, err := filepath.Glob(filepath.Join(root, "internal", "test", "*", "*_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,11 +23,11 @@ var (
 	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./cmd/.*\n)+)```\n```text\n((?s:.*?))^```$")
 )
 
-// TestTerminals runs the commands of each section and compares what they print
+// This runs the commands of each section and compares what they print
 // with what the README says. The terminals are started in their order; a program
 // that waits for messages goes on while the next ones run. Where its output shows
 // ^C, it gets its Ctrl+C when the other terminals have ended.
-func TestTerminals(t *testing.T) {
+func TestTerminalsShowWhatTheProgramsPrint(t *testing.T) {
 	text := read(t, "README.md")
 	starts := headings.FindAllStringIndex(text, -1)
 	sections := 0
