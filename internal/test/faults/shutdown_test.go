@@ -120,7 +120,7 @@ func TestInterruptedWorkerFinishesItsTaskAndHandsTheRestBack(t *testing.T) {
 			ch := harness.Channel(t, v.URL)
 			harness.DeclareQueue(t, ch, "task_queue")
 			harness.Publish(t, ch, "", "task_queue", "t1.", "t2", "t3", "t4", "t5")
-			leaving := harness.StartConsumer(t, v.URL, "worker", "-prefetch=5", "-unit=2s")
+			leaving := harness.StartConsumer(t, v.URL, "worker", "-prefetch=5", "-unit=6s")
 			leaving.Await(" [x] Received t1.")
 			v.AwaitQueue("task_queue", 0, 5)
 			other := harness.StartConsumer(t, v.URL, "worker")
