@@ -5,6 +5,9 @@ SHELL := /bin/bash
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# Not `go run`, which prints "exit status N" where a program fails.
+broker := go build -o .bin/ ./scripts/broker && .bin/broker
+
 .PHONY: help up down ctl demo test test-faults bench lint \
   demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms
 
@@ -13,13 +16,13 @@ help: ## list the targets
 	@awk -F : '/^demo-/ { n = split($$1, d, " "); for (i = 1; i <= n; i++) printf "  make %-16s one lesson\n", d[i] }' $(MAKEFILE_LIST)
 
 up: ## bring a RabbitMQ up, or find the one that is there
-	@scripts/broker.sh up
+	@$(broker) up
 
 down: ## stop the RabbitMQ that make up started; its data stays
-	@scripts/broker.sh down
+	@$(broker) down
 
 ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
-	@scripts/broker.sh ctl $(ARGS)
+	@$(broker) ctl $(ARGS)
 
 demo: ## every lesson, one after the other
 	@scripts/demo.sh
@@ -40,5 +43,5 @@ lint: ## gofmt, go vet, staticcheck, and builds for other systems
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet -tags interop ./...
 	go run $(STATICCHECK) -tags interop ./...
-	GOOS=darwin go build -o /dev/null ./cmd/...
-	GOOS=windows go build -o /dev/null ./cmd/...
+	GOOS=darwin go build -o /dev/null ./cmd/... ./scripts/broker
+	GOOS=windows go build -o /dev/null ./cmd/... ./scripts/broker

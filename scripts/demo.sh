@@ -3,15 +3,11 @@
 #
 #   scripts/demo.sh [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms]
 #
-# Needs bash and Go. The broker is what `scripts/broker.sh up` finds or starts.
+# Needs bash and Go. The broker is what `make up` finds or starts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [ $# -gt 0 ] || set -- hello workqueue pubsub routing topics rpc confirms
 
-scripts/broker.sh up
-eval "$(scripts/broker.sh env)"
-export AMQP_URL MANAGEMENT_URL # in the environment: a command line is for everybody to read
-
-go build -o .bin/ ./cmd/... ./scripts/demo
-exec .bin/demo "$@"
+go build -o .bin/ ./cmd/... ./scripts/...
+exec .bin/broker up .bin/demo "$@"
