@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -42,8 +43,8 @@ type Config struct {
 	// lower-case letters, digits and "-".
 	Dir string
 
-	// Kind may be empty: then Start takes what ran in Dir before, else Compose where a Docker engine
-	// answers, else Native.
+	// Kind may be empty: then it is Native if Dir has the data of a native node, or no Docker engine
+	// answers, else Compose.
 	Kind Kind
 
 	// Zero stands for any free port.
@@ -96,8 +97,8 @@ func Open(config Config) (*Node, error) {
 		return nil, fmt.Errorf("%s is damaged: end that broker by hand, and remove the folder: %w", n.file(stateFile), err)
 	}
 	if !n.Running() {
-		if config.Kind == "" {
-			config.Kind = n.Kind // it has the data
+		if config.Kind == "" && n.Kind == Native {
+			config.Kind = Native // it has the data
 		}
 		n.Config = config
 	}
@@ -164,11 +165,14 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return fmt.Errorf("start %s: it is running", n.Name())
 	}
-	if n.Kind == External {
+	engine := sync.OnceValue(func() bool { return engineAnswers(ctx) })
+	switch n.Kind = chooseKind(n.Config, engine); {
+	case n.Kind == External:
 		return errors.New("BROKER=external means a broker that somebody else starts: use compose or native here")
+	case n.Kind == Compose && !engine():
+		return errors.New("no Docker engine with Compose answers: start Docker, or use BROKER=native")
 	}
 	n.forget() // a native node that crashed has left its name server
-	n.Kind = chooseKind(n.Config, func() bool { return engineAnswers(ctx) })
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return err
 	}
