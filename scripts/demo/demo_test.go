@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,12 +14,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m, "rabbitmq-tutorial/scripts/demo")) }
 
-// demo starts a demo in the virtual host of the URL, or, with a management URL,
-// in one that the demo makes.
-func demo(t *testing.T, url, management string, lessons ...string) *harness.Process {
+// demo starts a demo in the virtual host of the URL.
+func demo(t *testing.T, url string, lessons ...string) *harness.Process {
 	t.Helper()
 	cmd := exec.Command(harness.Path("demo"), lessons...)
-	cmd.Env = append(os.Environ(), "AMQP_URL="+url, "MANAGEMENT_URL="+management)
+	cmd.Env = append(os.Environ(), "BROKER=external", "AMQP_URL="+url)
 	return harness.StartCmd(t, cmd)
 }
 
@@ -37,7 +35,7 @@ func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string
 // It compares times, and so runs before the tests that are parallel.
 func TestEveryClaimHolds(t *testing.T) {
 	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, "", "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
+	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
 	p.Exits(0)
 	p.Await("All 24 claims hold")
 	wantEntities(t, vhost, nil, nil)
@@ -54,7 +52,7 @@ func TestDemoKeepsWhatItFinds(t *testing.T) {
 	receive.Stop()
 	harness.Run(t, vhost.URL, 0, "emit_log")
 
-	demo(t, vhost.URL, "", "hello", "pubsub", "routing").Exits(0)
+	demo(t, vhost.URL, "hello", "pubsub", "routing").Exits(0)
 	wantEntities(t, vhost, []string{"hello"}, []string{"logs"})
 }
 
@@ -63,7 +61,7 @@ func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 	vhost := harness.NewVhost(t)
 	harness.Run(t, vhost.URL, 0, "send")
 
-	p := demo(t, vhost.URL, "", "hello")
+	p := demo(t, vhost.URL, "hello")
 	p.Exits(1)
 	p.Await(`queue "hello" is in use`)
 	if ready := vhost.Queue("hello").Ready; ready != 1 {
@@ -74,7 +72,7 @@ func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, "", "workqueue")
+	p := demo(t, vhost.URL, "workqueue")
 	p.Await("[x] Received Task 2")
 	p.Interrupt()
 	p.Exits(130)
@@ -86,7 +84,7 @@ func TestDemoWithoutAReaderLeavesNothing(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
 	cmd := exec.Command(harness.Path("demo"), "workqueue", "hello")
-	cmd.Env = append(os.Environ(), "AMQP_URL="+vhost.URL, "MANAGEMENT_URL=")
+	cmd.Env = append(os.Environ(), "BROKER=external", "AMQP_URL="+vhost.URL)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -108,28 +106,29 @@ func TestDemoWithoutAReaderLeavesNothing(t *testing.T) {
 
 func TestDemoHasAVhostOfItsOwn(t *testing.T) {
 	t.Parallel()
-	broker := harness.SharedBroker(t)
-	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, broker.ManagementURL(), "workqueue")
-	own := fmt.Sprintf("demo-%d\n", p.Pid())
-	p.Await("[x] Received Task 1")
-	if !strings.Contains(broker.Ctl("-q", "list_vhosts"), own) {
-		t.Errorf("the broker has no virtual host %q while the demo runs", own)
+	shared := harness.SharedBroker(t)
+	name := func(url string) string { return url[strings.LastIndex(url, "/")+1:] }
+	v, err := openVhost(shared.URL(), shared.ManagementURL())
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantEntities(t, vhost, nil, nil)
-	p.Interrupt()
-	p.Exits(130)
-	if strings.Contains(broker.Ctl("-q", "list_vhosts"), own) {
-		t.Errorf("the virtual host %q is left", own)
+	if own := name(v.url); own == "" || !strings.Contains(shared.Ctl("-q", "list_vhosts"), own+"\n") {
+		t.Errorf("the broker has no virtual host %q", own)
+	}
+	if err := v.close(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(shared.Ctl("-q", "list_vhosts"), name(v.url)+"\n") {
+		t.Errorf("the virtual host %q is left", name(v.url))
 	}
 }
 
 func TestSecondDemoInTheVhostIsRefused(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	first := demo(t, vhost.URL, "", "workqueue")
+	first := demo(t, vhost.URL, "workqueue")
 	first.Await("[x] Received Task 1")
-	second := demo(t, vhost.URL, "", "pubsub")
+	second := demo(t, vhost.URL, "pubsub")
 	second.Exits(1)
 	second.Await("another demo is running")
 }
@@ -138,7 +137,7 @@ func TestBrokenClaimFailsTheDemo(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
 	harness.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
-	p := demo(t, vhost.URL, "", "pubsub")
+	p := demo(t, vhost.URL, "pubsub")
 	p.Exits(1)
 	p.Await("✗ a line for nobody is discarded")
 	p.Await("✓ two receivers get a copy each")
@@ -151,8 +150,8 @@ func TestLessonEndsWhereItCannotGoOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	nowhere := &broker{url: "amqp://localhost:1/"}
-	s := &stage{ctx: t.Context(), broker: nowhere, screen: newScreen(null, func(err error) { t.Error(err) })}
+	nowhere := &vhost{url: "amqp://localhost:1/"}
+	s := &stage{ctx: t.Context(), vhost: nowhere, screen: newScreen(null, func(err error) { t.Error(err) })}
 	err = s.act(func(s *stage) {
 		s.run("sender", "send")
 		t.Error("the lesson goes on though its message was not sent")

@@ -4,14 +4,15 @@
 //
 //	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms]
 //
-// It runs on the learner's broker, so that the console shows what happens:
-// with MANAGEMENT_URL set, in a virtual host of its own, else in the one that
-// AMQP_URL names. What was there before stays as it was. The programs are built into
-// the folder .bin.
+// It runs on the broker that `make up` would find or start, so that the console shows
+// what happens: on one that was started here in a virtual host of its own, else in the
+// one that AMQP_URL names. What was there before stays as it was. The programs are built
+// into the folder .bin.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -21,8 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
-	"rabbitmq-tutorial/internal/program"
 )
 
 // A lesson names what its programs declare on the broker, and acts itself out.
@@ -45,72 +46,88 @@ func lessons() []lesson {
 }
 
 func main() {
-	program.New(program.Usage{
-		Purpose: "Acts lessons out, all or the named ones, and checks what they claim.",
-		Args:    "[LESSON...]",
-		Example: "go run ./scripts/demo hello",
-	}).Main(run)
+	log.SetFlags(0)
+	log.SetPrefix(" [!] ")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [LESSON...]\n\nActs lessons out, all or the named ones: %s.\n", strings.Join(names(), ", "))
+	}
+	flag.Parse()
+	// Whatever ends a demo, it must still put the broker in order: neither a closed
+	// terminal nor a reader that is gone (`make demo | head`) may end it on the spot.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+
+	err := run(ctx, flag.Args())
+	switch {
+	case ctx.Err() != nil:
+		log.Print("interrupted before every claim was checked")
+		os.Exit(130)
+	case err != nil:
+		log.Fatal(err)
+	}
 }
 
-func run(ctx context.Context, url string, names []string) error {
-	chosen, err := choose(names)
+func run(ctx context.Context, args []string) error {
+	chosen, err := choose(args)
 	if err != nil {
 		return err
 	}
 	if err := harness.Build(".bin"); err != nil {
 		return err
 	}
-	// Whatever ends a demo, it must still put the broker in order: neither a closed
-	// terminal nor a reader that is gone (`make demo | head`) may end it on the spot.
-	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
-	defer stop()
-
-	err = perform(ctx, url, chosen)
-	if ctx.Err() != nil {
-		log.Print("interrupted before every claim was checked")
-		os.Exit(130) // for Main, it would be a success
+	wish, err := broker.FromEnv()
+	if err != nil {
+		return err
 	}
-	return err
+	server, err := broker.Up(ctx, wish)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "broker:", server.Told)
+	return perform(ctx, server, chosen)
+}
+
+func names() []string {
+	var names []string
+	for _, l := range lessons() {
+		names = append(names, l.name)
+	}
+	return names
 }
 
 // choose returns the lessons with these names, or all of them.
-func choose(names []string) ([]lesson, error) {
-	all := lessons()
-	if len(names) == 0 {
-		return all, nil
-	}
-	var known []string
-	for _, l := range all {
-		known = append(known, l.name)
+func choose(chosenNames []string) ([]lesson, error) {
+	if len(chosenNames) == 0 {
+		return lessons(), nil
 	}
 	var chosen []lesson
-	for _, name := range names {
-		i := slices.Index(known, name)
+	for _, name := range chosenNames {
+		i := slices.Index(names(), name)
 		if i < 0 {
-			return nil, program.Usagef("no lesson is called %q; there are %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("no lesson is called %q; there are %s", name, strings.Join(names(), ", "))
 		}
-		chosen = append(chosen, all[i])
+		chosen = append(chosen, lessons()[i])
 	}
 	return chosen, nil
 }
 
 // perform acts the lessons out, one after another.
-func perform(ctx context.Context, url string, chosen []lesson) (err error) {
+func perform(ctx context.Context, server broker.Server, chosen []lesson) (err error) {
 	start := time.Now()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	b, err := connect(url, os.Getenv("MANAGEMENT_URL"))
+	v, err := openVhost(server.URL, server.ManagementURL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = first(err, b.close()) }()
+	defer func() { err = first(err, v.close()) }()
 
 	screen := newScreen(os.Stdout, giveUp)
 	claims := 0
 	var failed []string
 	for _, l := range chosen {
-		s := &stage{ctx: ctx, broker: b, screen: screen}
+		s := &stage{ctx: ctx, vhost: v, screen: screen}
 		err := s.play(l)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -133,7 +150,7 @@ func perform(ctx context.Context, url string, chosen []lesson) (err error) {
 // play acts the lesson out, and leaves the broker as it was before.
 func (s *stage) play(l lesson) (err error) {
 	s.screen.printf("\n%s\n", s.screen.paint(bold, l.title))
-	tidy, err := s.broker.prepare(l)
+	tidy, err := s.vhost.prepare(l)
 	if err != nil {
 		return err
 	}

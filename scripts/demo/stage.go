@@ -18,7 +18,7 @@ import (
 // a program does not do what the lesson waits for, the lesson ends there.
 type stage struct {
 	ctx    context.Context // ends when the demo is interrupted, and the programs with it
-	broker *broker
+	vhost  *vhost
 	screen *screen
 
 	claims, broken int
@@ -96,7 +96,7 @@ func (s *stage) soon(is func() bool) bool {
 // not acknowledge are back in the queue.
 func (s *stage) holds(queue string, n int) bool {
 	return s.soon(func() bool {
-		q, err := s.broker.inspect(queue)
+		q, err := s.vhost.inspect(queue)
 		if err != nil {
 			s.Fatalf("look at queue %q: %w", queue, err)
 		}
@@ -137,7 +137,7 @@ func (s *stage) launch(label, command string) *process {
 	// A phrase in quotes arrives as several words here. The programs join them anyway.
 	words := strings.Fields(strings.ReplaceAll(command, "'", ""))
 	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
-	cmd.Env = append(os.Environ(), "AMQP_URL="+s.broker.url)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
 	return &process{harness.StartShown(s, cmd, func(text string) { s.show(label, text) }), label}
 }
 
