@@ -4,6 +4,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+# Not `go run`, which prints "exit status N" where a program fails.
+broker := go build -o .bin/ ./scripts/broker && .bin/broker
+demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
 .PHONY: help up down ctl demo test test-faults bench lint \
   demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms
@@ -13,19 +18,19 @@ help: ## list the targets
 	@awk -F : '/^demo-/ { n = split($$1, d, " "); for (i = 1; i <= n; i++) printf "  make %-16s one lesson\n", d[i] }' $(MAKEFILE_LIST)
 
 up: ## bring a RabbitMQ up, or find the one that is there
-	@scripts/broker.sh up
+	@$(broker) up
 
 down: ## stop the RabbitMQ that make up started; its data stays
-	@scripts/broker.sh down
+	@$(broker) down
 
 ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
-	@scripts/broker.sh ctl $(ARGS)
+	@$(broker) ctl $(ARGS)
 
 demo: ## every lesson, one after the other
-	@scripts/demo.sh
+	@$(demo)
 
 demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms: demo-%:
-	@scripts/demo.sh $*
+	@$(demo) $*
 
 test: ## the whole test suite, on a RabbitMQ of its own
 	@scripts/test.sh
@@ -36,9 +41,12 @@ test-faults: ## the fault tests at full size, with their figures
 bench: ## the benchmarks, on a RabbitMQ of their own, and what they were to reach
 	@scripts/bench.sh
 
-lint: ## gofmt, go vet, staticcheck, and builds for other systems
+lint: ## gofmt, go vet and staticcheck, for Windows and macOS too, and actionlint
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet -tags interop ./...
+	GOOS=windows GOARCH=amd64 go vet -tags interop ./...
+	GOOS=darwin GOARCH=arm64 go vet -tags interop ./...
 	go run $(STATICCHECK) -tags interop ./...
-	GOOS=darwin go build -o /dev/null ./cmd/...
-	GOOS=windows go build -o /dev/null ./cmd/...
+	go run -exec 'env GOOS=windows GOARCH=amd64' $(STATICCHECK) -tags interop ./...
+	go run -exec 'env GOOS=darwin GOARCH=arm64' $(STATICCHECK) -tags interop ./...
+	go run $(ACTIONLINT)

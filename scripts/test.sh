@@ -3,14 +3,11 @@
 #
 #   scripts/test.sh [ARG…]     go test's arguments; without any, the whole suite
 #
-# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for scripts/broker.sh. With
+# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. With
 # INTEROP=require the suite fails, and does not just say so, where the programs in Python and
 # JavaScript that it talks to cannot run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-# shellcheck source=scripts/own-broker.sh
-. scripts/own-broker.sh
 
 tags=
 if why=$(scripts/interop.sh check 2>&1); then
@@ -27,5 +24,6 @@ if [ "$(go env CGO_ENABLED)" = 1 ]; then
 else
   echo "testing without the race detector: it needs a C compiler, such as gcc"
 fi
+go build -o .bin/ ./scripts/broker
 # One package after another: all of them use the one broker, and some measure what it makes wait.
-go test -tags "$tags" -p 1 -count=1 -timeout 20m "$@"
+exec .bin/broker run go test -tags "$tags" -p 1 -count=1 -timeout 20m "$@"

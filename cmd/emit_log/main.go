@@ -2,7 +2,7 @@
 //
 // It is the producer of lesson 3. It knows no queue: it publishes to the fanout exchange
 // "logs", which copies the message to every queue that is bound at that moment. If there
-// is none, the message is gone.
+// is none, nobody ever gets it.
 package main
 
 import (
@@ -42,7 +42,7 @@ func run(ctx context.Context, url string, words []string) error {
 		}
 
 		// A fanout exchange ignores the routing key. Mandatory: if no queue is bound, the
-		// broker returns the message. Confirmed: we wait until every queue has its copy.
+		// broker returns the message to us. Confirmed: we wait until the bound queues have it.
 		to := amqpx.Route{Exchange: "logs", RoutingKey: "", Mandatory: true}
 		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
 			ContentType: "text/plain", // not persistent: the receivers' queues do not last either
@@ -53,7 +53,7 @@ func run(ctx context.Context, url string, words []string) error {
 			return err
 		}
 		program.Printf(" [x] Sent %s", line)
-		if unheard { // no failure: a log line may be of interest to nobody
+		if unheard { // for a log line that is no failure; for an order it would be
 			log.Print("nobody is listening: the message was discarded")
 		}
 		return nil

@@ -40,13 +40,14 @@ func run(ctx context.Context, url string, args []string) error {
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Direct: the exchange compares the routing key with each binding key.
+		// Direct: a message goes to the queues whose binding key equals its routing key.
+		// Not durable: gone after a restart of the broker, as in lesson 3.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "direct_logs", Kind: amqp.ExchangeDirect, Durable: false}); err != nil {
 			return err
 		}
 
-		// The severity is the routing key. Mandatory: the message comes back if no queue
-		// is bound with this key. Confirmed: we wait until every queue has its copy.
+		// The severity is the routing key. Mandatory: the broker returns the message to us if
+		// no queue is bound with this key. Confirmed: we wait until the bound queues have it.
 		to := amqpx.Route{Exchange: "direct_logs", RoutingKey: severity, Mandatory: true}
 		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
 			ContentType: "text/plain", // not persistent, as in lesson 3

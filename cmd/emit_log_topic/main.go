@@ -41,13 +41,14 @@ func run(ctx context.Context, url string, args []string) error {
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Topic: the binding keys are patterns, and the exchange looks for those that match.
+		// Topic: a message goes to the queues whose binding key, a pattern, matches its
+		// routing key. Not durable: gone after a restart of the broker, as in lesson 3.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}
 
-		// Mandatory: the message comes back if its routing key matches no binding key.
-		// Confirmed: we wait until every queue has its copy.
+		// Mandatory: the broker returns the message to us if its routing key matches no
+		// binding key. Confirmed: we wait until the matching queues have it.
 		to := amqpx.Route{Exchange: "topic_logs", RoutingKey: key, Mandatory: true}
 		err := s.PublishConfirmed(ctx, to, amqp.Publishing{
 			ContentType: "text/plain", // not persistent, as in lesson 3

@@ -39,13 +39,13 @@ func run(ctx context.Context, url string, words []string) error {
 			return err
 		}
 
-		// To the queue, through the default exchange. Mandatory: the message comes back
-		// if the queue is gone. Confirmed: the task is on disk when this returns.
+		// To the queue, through the default exchange. Mandatory: the broker returns the
+		// message to us if the queue is gone. Confirmed: the task is on disk after this.
 		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
 		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
-			// Persistent: the broker writes the message to disk. A quorum queue does so
-			// with every message; a classic queue, durable or not, loses the others when
-			// the broker restarts.
+			// Persistent: the broker writes the message to disk. (A quorum queue does so with
+			// every message. A classic queue, even a durable one, loses at a restart of the
+			// broker what is not persistent.)
 			DeliveryMode: amqp.Persistent,
 			ContentType:  "text/plain",
 			Body:         []byte(task),

@@ -18,22 +18,42 @@ const (
 	window = 1000
 )
 
-// A way publishes n messages, and calls done for each that the broker has confirmed. What
-// is not confirmed when a session is lost is published again in the next one: a message may
-// arrive twice, but none is lost.
-type way func(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error
+// A load is what each of the ways publishes: n times the same message.
+type load struct {
+	queue amqpx.Queue
+	to    amqpx.Route
+	msg   amqp.Publishing
+	n     int
+}
+
+// A publish function publishes a load, and calls done for each message that the broker has
+// confirmed, one call at a time. What is not confirmed when a session is lost is published
+// again in the next one: a message may arrive twice, but none is lost.
+type publish func(ctx context.Context, url string, l load, done func()) error
+
+type way struct {
+	name    string
+	publish publish
+}
+
+func ways() []way {
+	return []way{
+		{"one by one", publishOneByOne},
+		{"in batches", publishInBatches},
+		{"asynchronously", publishAsynchronously},
+	}
+}
 
 // publishOneByOne waits for the confirm of each message before it publishes the next: the
 // simplest way, and the slowest, as each message waits for the network and the broker's disk.
-func publishOneByOne(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+func publishOneByOne(ctx context.Context, url string, l load, done func()) error {
 	confirmed := 0
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		to, err := declare(s)
-		if err != nil {
+		if _, err := s.DeclareQueue(l.queue); err != nil {
 			return err
 		}
-		for confirmed < n {
-			if err := s.PublishConfirmed(ctx, to, msg); err != nil {
+		for confirmed < l.n {
+			if err := s.PublishConfirmed(ctx, l.to, l.msg); err != nil {
 				return err
 			}
 			confirmed++
@@ -45,16 +65,15 @@ func publishOneByOne(ctx context.Context, url string, n int, msg amqp.Publishing
 
 // publishInBatches publishes a hundred messages and then waits for all their confirms. The
 // batch shares one wait, but while it waits nothing is published.
-func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+func publishInBatches(ctx context.Context, url string, l load, done func()) error {
 	confirmed := 0
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		to, err := declare(s)
-		if err != nil {
+		if _, err := s.DeclareQueue(l.queue); err != nil {
 			return err
 		}
-		for confirmed < n {
-			batch := min(batchSize, n-confirmed)
-			err := publishSideBySide(ctx, s, to, msg, batch, batch, func() { confirmed++; done() })
+		for confirmed < l.n {
+			batch := min(batchSize, l.n-confirmed)
+			err := publishSideBySide(ctx, s, l, batch, batch, func() { confirmed++; done() })
 			if err != nil {
 				return err
 			}
@@ -65,21 +84,20 @@ func publishInBatches(ctx context.Context, url string, n int, msg amqp.Publishin
 
 // publishAsynchronously goes on publishing while confirms come in. It waits only when a
 // whole window of messages is without a confirm.
-func publishAsynchronously(ctx context.Context, url string, n int, msg amqp.Publishing, done func()) error {
+func publishAsynchronously(ctx context.Context, url string, l load, done func()) error {
 	confirmed := 0
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		to, err := declare(s)
-		if err != nil {
+		if _, err := s.DeclareQueue(l.queue); err != nil {
 			return err
 		}
-		return publishSideBySide(ctx, s, to, msg, n-confirmed, window, func() { confirmed++; done() })
+		return publishSideBySide(ctx, s, l, l.n-confirmed, window, func() { confirmed++; done() })
 	})
 }
 
-// publishSideBySide publishes n messages from several goroutines, each of which does what
+// publishSideBySide publishes n messages of the load from several goroutines, each of which does what
 // publishOneByOne does: publish and wait. Their messages overtake one another; where the
 // order matters, there can be only one goroutine. The calls of done come one at a time.
-func publishSideBySide(ctx context.Context, s *amqpx.Session, to amqpx.Route, msg amqp.Publishing, n, goroutines int, done func()) error {
+func publishSideBySide(ctx context.Context, s *amqpx.Session, l load, n, goroutines int, done func()) error {
 	var (
 		left       atomic.Int64
 		publishers sync.WaitGroup
@@ -90,7 +108,7 @@ func publishSideBySide(ctx context.Context, s *amqpx.Session, to amqpx.Route, ms
 	for range goroutines {
 		publishers.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := s.PublishConfirmed(ctx, to, msg); err != nil {
+				if err := s.PublishConfirmed(ctx, l.to, l.msg); err != nil {
 					left.Store(0) // the others stop as well
 					failures <- err
 					return
@@ -104,11 +122,4 @@ func publishSideBySide(ctx context.Context, s *amqpx.Session, to amqpx.Route, ms
 	publishers.Wait()
 	close(failures)
 	return <-failures // the first, nil if there is none
-}
-
-// declare declares the lesson's queue: durable, and on disk. A mandatory message that finds
-// no queue comes back, and is told as an error.
-func declare(s *amqpx.Session) (amqpx.Route, error) {
-	q, err := s.DeclareQueue(amqpx.Queue{Name: queue, Durable: true, Type: amqp.QueueTypeQuorum})
-	return amqpx.Route{Exchange: "", RoutingKey: q.Name, Mandatory: true}, err
 }

@@ -23,24 +23,24 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var ways = map[string]way{
-	"one by one":     publishOneByOne,
-	"in batches":     publishInBatches,
-	"asynchronously": publishAsynchronously,
+// loadOf returns n empty messages to a queue of the test's own.
+func loadOf(n int) load {
+	queue := amqpx.Queue{Name: "q", Durable: true, Type: amqp.QueueTypeQuorum}
+	return load{queue, amqpx.Route{RoutingKey: queue.Name, Mandatory: true}, amqp.Publishing{}, n}
 }
 
 // Whatever a way is busy with when it is given up, its error says why that was.
 func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 	t.Parallel()
 	why := errors.New("a test")
-	for name, publish := range ways {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range ways() {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
 			for range 20 {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				published := 0
-				err := publish(ctx, v.URL, 1_000_000, amqp.Publishing{}, func() {
+				err := way.publish(ctx, v.URL, loadOf(1_000_000), func() {
 					if published++; published == 1 {
 						time.AfterFunc(rand.N(20*time.Millisecond), func() { cancel(why) })
 					}
@@ -57,12 +57,12 @@ func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 func TestEachWaySurvivesALostSession(t *testing.T) {
 	t.Parallel()
 	const n = 500
-	for name, publish := range ways {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range ways() {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
 			published := 0
-			err := publish(t.Context(), v.URL, n, amqp.Publishing{}, func() {
+			err := way.publish(t.Context(), v.URL, loadOf(n), func() {
 				if published++; published == 100 {
 					v.CloseConnections("a test")
 				}
@@ -70,7 +70,7 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 			if err != nil || published != n {
 				t.Errorf("%d messages, %v", published, err)
 			}
-			if q := v.Queue(queue); q.Ready < n {
+			if q := v.Queue("q"); q.Ready < n {
 				t.Errorf("the queue has %d of %d messages", q.Ready, n)
 			}
 		})
@@ -85,7 +85,7 @@ func TestLostSessionIsNoRefusal(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ending sync.WaitGroup
 		published := 0
-		err := publishInBatches(ctx, v.URL, 1_000_000, amqp.Publishing{}, func() {
+		err := publishInBatches(ctx, v.URL, loadOf(1_000_000), func() {
 			if published++; published == 1 {
 				ending.Go(func() {
 					v.CloseConnections("a test")
@@ -107,19 +107,19 @@ func TestQueueThatIsLeftIsNamed(t *testing.T) { // not parallel: it reads the lo
 	defer log.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := deleteQueue(ctx, "amqp://127.0.0.1:1/"); err == nil || !strings.Contains(said.String(), "delete_queue "+queue) {
+	if _, err := deleteQueue(ctx, "amqp://127.0.0.1:1/", "q"); err == nil || !strings.Contains(said.String(), "delete_queue q") {
 		t.Errorf("deleteQueue = %v; it said %q", err, said.String())
 	}
 }
 
 func TestEachWayTellsWhatTheBrokerRefused(t *testing.T) {
 	t.Parallel()
-	for name, publish := range ways {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range ways() {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			v.SetPolicy("full", "^"+queue+"$", map[string]any{"max-length": 10, "overflow": "reject-publish"})
-			err := publish(t.Context(), v.URL, 10_000, amqp.Publishing{MessageId: "m"}, func() {})
+			v.SetPolicy("full", "^q$", map[string]any{"max-length": 10, "overflow": "reject-publish"})
+			err := way.publish(t.Context(), v.URL, loadOf(10_000), func() {})
 			if !errors.Is(err, amqpx.ErrNacked) {
 				t.Errorf("%v", err)
 			}

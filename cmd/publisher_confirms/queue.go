@@ -6,45 +6,40 @@ import (
 	"log"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-const (
-	queue    = "publisher_confirms"
-	patience = 30 * time.Second
-)
+const patience = 30 * time.Second
 
 // publishOrGiveUp ends when half a minute has passed without a confirm.
-func publishOrGiveUp(ctx context.Context, publish way, url string, n int, msg amqp.Publishing, done func()) error {
+func publishOrGiveUp(ctx context.Context, publish publish, url string, l load, done func()) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })
 	defer stalled.Stop()
-	return publish(ctx, url, n, msg, func() {
+	return publish(ctx, url, l, func() {
 		stalled.Reset(patience)
 		done()
 	})
 }
 
-// checkQueueIsEmpty makes sure that the messages to be counted are this program's.
-func checkQueueIsEmpty(ctx context.Context, url string) error {
+// checkEmpty makes sure that the messages to be counted are this program's.
+func checkEmpty(ctx context.Context, url string, queue amqpx.Queue) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		q, err := s.DeclareQueue(amqpx.Queue{Name: queue, Durable: true, Type: amqp.QueueTypeQuorum})
+		q, err := s.DeclareQueue(queue)
 		if err == nil && q.Messages > 0 {
 			err = fmt.Errorf("there are %d messages in the queue %q: wait until the other run has ended, or delete "+
-				"what one has left: make ctl ARGS='delete_queue %s'", q.Messages, queue, queue)
+				"what one has left: make ctl ARGS='delete_queue %s'", q.Messages, q.Name, q.Name)
 		}
 		return err
 	})
 }
 
-// deleteQueue deletes the lesson's queue and returns how many messages were in it. After
+// deleteQueue deletes the queue and returns how many messages were in it. After
 // Ctrl+C the broker has two seconds for that.
-func deleteQueue(ctx context.Context, url string) (messages int, err error) {
+func deleteQueue(ctx context.Context, url, queue string) (messages int, err error) {
 	deleting, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*time.Second, cancel) })()

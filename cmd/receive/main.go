@@ -21,17 +21,18 @@ func main() {
 }
 
 func run(ctx context.Context, url string, _ []string) error {
-	// A session is an AMQP channel on a connection of its own. If it is lost, Run opens
-	// another and calls this function again, from the top.
+	// A session is an AMQP channel on a connection of its own. If either is lost, Run opens
+	// a new session and calls this function again, from the top.
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// As in send: to declare a queue that exists changes nothing, as long as its
-		// arguments are the same.
+		// Declaring creates the queue, or finds the one that exists. Durable: it survives a
+		// restart of the broker. Quorum: it keeps every message on disk.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "hello", Durable: true, Type: amqp.QueueTypeQuorum})
 		if err != nil {
 			return err
 		}
-		// Prefetch: at most 30 messages are on their way to us without an
-		// acknowledgement (0: no limit in bytes; false: for each consumer).
+		// Prefetch: the broker sends at most 30 messages ahead of our acknowledgements, so
+		// that a long queue does not end up in our memory. (0: no limit in bytes. false: the
+		// limit is for each consumer.)
 		if err := s.Qos(30, 0, false); err != nil {
 			return err
 		}
@@ -49,8 +50,8 @@ func run(ctx context.Context, url string, _ []string) error {
 				return err
 			}
 		}
-		// The messages end with Ctrl+C, and then we are done; or with the session, and
-		// then Run opens the next one. Run knows which it was.
+		// The messages end with Ctrl+C or with the session. Run can tell: after Ctrl+C it
+		// returns, after a lost session it opens a new one.
 		return nil
 	})
 }

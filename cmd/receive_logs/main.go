@@ -1,7 +1,8 @@
 // Receive_logs prints every log line that is published while it runs.
 //
 // It is the consumer of lesson 3. It binds a queue of its own to the fanout exchange
-// "logs": every receiver gets a copy of every message, but none from before it came.
+// "logs": every receiver gets a copy of every message that is published while its queue is
+// bound. What comes while it has no connection, it misses.
 package main
 
 import (
@@ -22,8 +23,8 @@ func main() {
 
 func run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// As in emit_log: whoever comes first declares the exchange. Not durable: it is
-		// gone after a restart of the broker, and Run comes here again.
+		// Fanout: a copy to every bound queue. Not durable: the exchange is gone after a
+		// restart of the broker. Run reconnects then, and we declare it again.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}
@@ -37,7 +38,8 @@ func run(ctx context.Context, url string, _ []string) error {
 		if err := s.QueueBind(amqpx.Binding{Exchange: "logs", BindingKey: "", Queue: queue.Name}); err != nil {
 			return err
 		}
-		// At most 30 lines ahead of our acknowledgements; AutoAck false: we send those.
+		// The broker sends at most 30 lines ahead of our acknowledgements. AutoAck false: it
+		// keeps each line until we acknowledge it.
 		if err := s.Qos(30, 0, false); err != nil {
 			return err
 		}
@@ -53,6 +55,6 @@ func run(ctx context.Context, url string, _ []string) error {
 				return err
 			}
 		}
-		return nil // no more lines: Ctrl+C, or a lost session, and Run knows which
+		return nil // after Ctrl+C Run returns, after a lost session it comes here again
 	})
 }

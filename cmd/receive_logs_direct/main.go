@@ -1,4 +1,4 @@
-// Receive_logs_direct prints the log lines of the severities it was asked for.
+// Receive_logs_direct prints the log lines of the severities that it is given.
 //
 // It is the consumer of lesson 4. It binds its queue to the direct exchange "direct_logs"
 // once for each severity: a queue may have many bindings.
@@ -26,22 +26,24 @@ func run(ctx context.Context, url string, severities []string) error {
 		return err
 	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Direct: the exchange compares each routing key with the binding keys.
+		// Direct: a message goes to the queues whose binding key equals its routing key.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "direct_logs", Kind: amqp.ExchangeDirect, Durable: false}); err != nil {
 			return err
 		}
-		// As in lesson 3: a queue of our own, named by the broker, deleted with the connection.
+		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
+		// makes one up. No type: a classic queue.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err
 		}
-		// A binding for each severity: its binding key is what a routing key must equal.
+		// A binding for each severity, which is the binding key.
 		for _, severity := range severities {
 			if err := s.QueueBind(amqpx.Binding{Exchange: "direct_logs", BindingKey: severity, Queue: queue.Name}); err != nil {
 				return err
 			}
 		}
-		// At most 30 lines ahead of our acknowledgements; AutoAck false: we send those.
+		// The broker sends at most 30 lines ahead of our acknowledgements. AutoAck false: it
+		// keeps each line until we acknowledge it.
 		if err := s.Qos(30, 0, false); err != nil {
 			return err
 		}
@@ -53,10 +55,10 @@ func run(ctx context.Context, url string, severities []string) error {
 
 		for line := range logs {
 			program.Printf(" [x] %s:%s", line.RoutingKey, line.Body)
-			if err := amqpx.Ack(line); err != nil { // now the broker may forget this copy
+			if err := amqpx.Ack(line); err != nil {
 				return err
 			}
 		}
-		return nil // no more lines: Ctrl+C, or a lost session, and Run knows which
+		return nil // after Ctrl+C Run returns, after a lost session it comes here again
 	})
 }

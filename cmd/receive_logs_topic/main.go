@@ -26,11 +26,13 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 		return err
 	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Topic: the exchange compares each routing key, word by word, with the binding keys.
+		// Topic: a message goes to the queues whose binding key, a pattern, matches its
+		// routing key.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}
-		// As in lesson 3: a queue of our own, named by the broker, deleted with the connection.
+		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
+		// makes one up. No type: a classic queue.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err
@@ -41,7 +43,8 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 				return err
 			}
 		}
-		// At most 30 lines ahead of our acknowledgements; AutoAck false: we send those.
+		// The broker sends at most 30 lines ahead of our acknowledgements. AutoAck false: it
+		// keeps each line until we acknowledge it.
 		if err := s.Qos(30, 0, false); err != nil {
 			return err
 		}
@@ -53,10 +56,10 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 
 		for line := range logs {
 			program.Printf(" [x] %s:%s", line.RoutingKey, line.Body)
-			if err := amqpx.Ack(line); err != nil { // now the broker may forget this copy
+			if err := amqpx.Ack(line); err != nil {
 				return err
 			}
 		}
-		return nil // no more lines: Ctrl+C, or a lost session, and Run knows which
+		return nil // after Ctrl+C Run returns, after a lost session it comes here again
 	})
 }

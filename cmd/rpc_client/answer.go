@@ -33,9 +33,9 @@ type failure struct {
 	err error
 }
 
-// tell prints all failures but the last, which it returns. What several calls lack alike,
-// such as a connection, it tells once.
-func tell(failures <-chan failure) (last error) {
+// printFailures prints all failures but the last, which it returns for the caller to end
+// with. An error that several calls share, as a lost connection, it prints once.
+func printFailures(failures <-chan failure) (last error) {
 	for f := range failures {
 		if errors.Is(last, f.err) {
 			continue
@@ -48,9 +48,9 @@ func tell(failures <-chan failure) (last error) {
 	return last
 }
 
-// servers says how many servers there are now. Why none has answered nobody knows: one may
-// have died of the request, or have deleted it.
-func servers(ctx context.Context, url string) string {
+// describeServers says how many servers there are now, for want of an answer. Why none came
+// nobody knows: a server may have died of the request, or have deleted it.
+func describeServers(ctx context.Context, url string) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var queue amqp.Queue

@@ -1,7 +1,12 @@
 // Rpc_client asks an rpc_server for Fibonacci numbers.
 //
 // It is the client of lesson 6. It makes all its calls at once and prints each answer as
-// it arrives. client.go shows how a call becomes a message, and a message an answer.
+// it arrives. What a call is made of stands in client.go:
+//
+//   - a request, published to rpc_queue, which is durable and a quorum queue. The request is
+//     neither persistent, mandatory nor confirmed, and expires at the call's deadline;
+//   - an answer, consumed from an exclusive queue of the client's own that the broker names,
+//     with automatic acknowledgement. The correlation id tells which call it answers.
 package main
 
 import (
@@ -39,15 +44,15 @@ func (c *caller) run(ctx context.Context, url string, args []string) error {
 	defer client.Close()
 
 	// A remote call can fail in ways that a local one cannot. Always give it a deadline.
-	silence := fmt.Errorf("no answer within %v", c.timeout)
-	calling, cancel := context.WithTimeoutCause(ctx, c.timeout, silence)
+	errNoAnswer := fmt.Errorf("no answer within %v", c.timeout)
+	callCtx, cancel := context.WithTimeoutCause(ctx, c.timeout, errNoAnswer)
 	defer cancel()
 	failures := make(chan failure, len(numbers))
 	var calls sync.WaitGroup
 	for _, n := range numbers {
 		program.Printf(" [x] Requesting fib(%d)", n)
 		calls.Go(func() {
-			if result, err := client.Call(calling, n); err != nil {
+			if result, err := client.Call(callCtx, n); err != nil {
 				failures <- failure{n, err}
 			} else {
 				program.Printf(" [.] Got %s", result)
@@ -56,9 +61,9 @@ func (c *caller) run(ctx context.Context, url string, args []string) error {
 	}
 	calls.Wait()
 	close(failures)
-	failed := tell(failures)
-	if errors.Is(failed, silence) {
-		return fmt.Errorf("%w. %s", failed, servers(ctx, url))
+	err = printFailures(failures)
+	if errors.Is(err, errNoAnswer) {
+		return fmt.Errorf("%w. %s", err, describeServers(ctx, url))
 	}
-	return failed
+	return err
 }

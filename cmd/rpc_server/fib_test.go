@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestParse(t *testing.T) {
+func TestOnlyWholeNumbersInRangeAreParsed(t *testing.T) {
 	for _, test := range []struct {
 		body string
 		n    int
@@ -75,7 +75,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestFib(t *testing.T) {
+func TestFibIsExact(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{
 		0: "0", 1: "1", 2: "1", 3: "2", 10: "55", 30: "832040",

@@ -1,8 +1,8 @@
 // Rpc_server computes Fibonacci numbers for whoever asks.
 //
-// It is the server of lesson 6. A request names the queue for its answer in ReplyTo and
-// carries a CorrelationId, by which the client tells its answers apart. Several servers
-// may share the queue of requests.
+// It is the server of lesson 6. A request names the queue for its answer in ReplyTo, and
+// carries a CorrelationId that the answer repeats. Several servers may share the queue of
+// requests.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 		Purpose: "Computes Fibonacci numbers for rpc_client.",
 		Example: "go run ./cmd/rpc_server",
 	})
-	p.PrefetchVar(&srv.prefetch, 1, "`requests` the broker sends ahead of the acknowledgements, 0 for no limit")
+	p.PrefetchVar(&srv.prefetch, 1, "how many unacknowledged `requests` a server may have, 0 for no limit")
 	p.Main(srv.run)
 }
 
@@ -34,7 +34,8 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 		if err != nil {
 			return err
 		}
-		// Fair dispatch, as in lesson 2: the next request goes to a server that is free.
+		// Fair dispatch, as in lesson 2: with a prefetch of 1, the next request goes to a
+		// server that is free.
 		if err := s.Qos(srv.prefetch, 0, false); err != nil {
 			return err
 		}
@@ -46,14 +47,16 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 		program.Printf(" [x] Awaiting RPC requests")
 
 		for request := range requests {
-			// Through the default exchange to the client's own queue. Not mandatory: a client
-			// that is gone needs no answer. Not confirmed: the broker reads a channel in
-			// order, and has the answer before the acknowledgement.
-			to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
 			if request.ReplyTo == "" {
-				log.Print("refused a request without reply_to: nobody would get the answer")
-			} else if err := s.PublishUnconfirmed(ctx, to, answer(request)); err != nil {
-				return err
+				log.Print("dropped a request without reply_to: nobody would get the answer")
+			} else {
+				// Through the default exchange to the client's own queue. Not mandatory: a
+				// client that is gone needs no answer. Not confirmed: the broker takes what
+				// comes on a channel in order, the answer before the acknowledgement.
+				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
+				if err := s.PublishUnconfirmed(ctx, to, answer(request)); err != nil {
+					return err
+				}
 			}
 			if err := amqpx.Ack(request); err != nil {
 				return err
@@ -63,15 +66,15 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 	})
 }
 
-// answer computes the answer to a request; not persistent, as its queue does not last.
+// answer computes the answer to a request. It is not persistent: its queue does not last.
 func answer(request amqp.Delivery) amqp.Publishing {
-	answer := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
+	reply := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
 	if n, err := parse(request.Body); err != nil {
 		log.Printf("refused a request: %v", err)
-		answer.Type, answer.Body = "error", []byte(err.Error())
+		reply.Type, reply.Body = "error", []byte(err.Error())
 	} else {
 		program.Printf(" [.] fib(%d)", n)
-		answer.Body = []byte(fib(n).String())
+		reply.Body = []byte(fib(n).String())
 	}
-	return answer
+	return reply
 }

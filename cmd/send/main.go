@@ -22,12 +22,12 @@ func main() {
 }
 
 func run(ctx context.Context, url string, _ []string) error {
-	// Half a minute is longer than a broker takes to restart. Then we give up.
+	// Give up after half a minute. A broker that restarts is back before that.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
-	// A session is an AMQP channel on a connection of its own. If it is lost before we
-	// are done, Run opens another and calls this function again, from the top.
+	// A session is an AMQP channel on a connection of its own. If either is lost before we
+	// are done, Run opens a new session and calls this function again, from the top.
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Declaring creates the queue, or finds the one that exists. Send and receive
 		// both declare it, as either may be started first.
@@ -43,7 +43,7 @@ func run(ctx context.Context, url string, _ []string) error {
 		// instead of dropping it. Confirmed: we wait until the broker has the message.
 		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
 		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
-			ContentType: "text/plain", // no DeliveryMode: lesson 2 marks its messages as persistent
+			ContentType: "text/plain", // not marked as persistent: a quorum queue stores it anyway
 			Body:        []byte("Hello World!"),
 		})
 		if err != nil {

@@ -1,7 +1,8 @@
 // Worker does the tasks of the queue "task_queue", one after another.
 //
 // It is the consumer of lesson 2. It acknowledges a task when the task is done: a worker
-// that dies before leaves the task to the others. The flags show what happens otherwise.
+// that dies before leaves the task to another one. (A task may thus be done twice.) The
+// flags -auto-ack and -forget-ack show what goes wrong without that.
 package main
 
 import (
@@ -27,9 +28,9 @@ func main() {
 		Purpose: `Does the tasks of the queue "task_queue".`,
 		Example: "go run ./cmd/worker -prefetch 0",
 	})
-	p.PrefetchVar(&w.prefetch, 1, "`tasks` the broker sends ahead of the acknowledgements, 0 for no limit")
-	p.BoolVar(&w.autoAck, "auto-ack", false, "let the broker forget each task as it sends it")
-	p.BoolVar(&w.forgetAck, "forget-ack", false, "never acknowledge a task; to get more than one, add -prefetch 0")
+	p.PrefetchVar(&w.prefetch, 1, "how many unacknowledged `tasks` a worker may have, 0 for no limit")
+	p.BoolVar(&w.autoAck, "auto-ack", false, "the broker forgets each task as it sends it; there is no prefetch limit then")
+	p.BoolVar(&w.forgetAck, "forget-ack", false, "never acknowledge a task; with -prefetch 0, tasks come all the same")
 	p.DurationVar(&w.unit, "unit", time.Second, "the `time` that a dot stands for")
 	p.Main(w.run)
 }
@@ -45,11 +46,11 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 			return err
 		}
 		// Fair dispatch: with a prefetch of 1, the broker sends no second task before the
-		// first is acknowledged (0: no limit in bytes; false: for each consumer).
+		// first is acknowledged. (0: no limit in bytes. false: for each consumer.)
 		if err := s.Qos(w.prefetch, 0, false); err != nil {
 			return err
 		}
-		// AutoAck is false by default: the broker keeps each task until we acknowledge it.
+		// Without -auto-ack, the broker keeps each task until we acknowledge it.
 		tasks, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: w.autoAck})
 		if err != nil {
 			return err
@@ -62,7 +63,7 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 				again = " (redelivered)"
 			}
 			program.Printf(" [x] Received %s%s", task.Body, again)
-			dots := min(bytes.Count(task.Body, []byte(".")), 600) // no task takes days
+			dots := min(bytes.Count(task.Body, []byte(".")), 600) // -unit 1h must not make it years
 			time.Sleep(w.unit * time.Duration(dots))
 			program.Printf(" [x] Done")
 			if w.autoAck || w.forgetAck {
@@ -73,6 +74,6 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 				return err
 			}
 		}
-		return nil // no more tasks: Ctrl+C, or a lost session, and Run knows which
+		return nil // after Ctrl+C Run returns, after a lost session it comes here again
 	})
 }

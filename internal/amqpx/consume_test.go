@@ -25,7 +25,7 @@ func TestConsumerEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ch := quorumQueue(t, v)
-	publish(t, ch, "q", numbers(10)...)
+	harness.Publish(t, ch, "", "q", harness.Numbered("", 10)...)
 	var got []string
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
 		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
@@ -35,7 +35,7 @@ func TestConsumerEndsWithTheContext(t *testing.T) {
 		for d := range deliveries {
 			got = append(got, string(d.Body))
 			if len(got) == 3 {
-				harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+				harness.Eventually(t, time.Minute, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
 				cancel()
 			}
 			if err := amqpx.Ack(d); err != nil {
@@ -44,13 +44,13 @@ func TestConsumerEndsWithTheContext(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || !slices.Equal(got, numbers(3)) {
+	if err != nil || !slices.Equal(got, harness.Numbered("", 3)) {
 		t.Errorf("Run = %v, deliveries %q", err, got)
 	}
-	harness.Eventually(t, soon, "the rest is back, and only our own connection left", func() bool {
+	harness.Eventually(t, time.Minute, "the rest is back, and only our own connection left", func() bool {
 		return v.Queue("q").Ready == 7 && v.Connections() == 1
 	})
-	for _, want := range numbers(10)[3:] {
+	for _, want := range harness.Numbered("", 10)[3:] {
 		if d, ok, err := ch.Get("q", true); string(d.Body) != want || !d.Redelivered {
 			t.Errorf("%q came back (%v, %v, redelivered: %v), want %q", d.Body, ok, err, d.Redelivered, want)
 		}
@@ -78,7 +78,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
 			ch := quorumQueue(t, v)
-			publish(t, ch, "q", numbers(test.n)...)
+			harness.Publish(t, ch, "", "q", harness.Numbered("", test.n)...)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
@@ -90,8 +90,8 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 					return err
 				}
 				for d := range deliveries {
-					if string(d.Body) == "2" { // "0" and "1" are done
-						harness.Eventually(t, soon, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
+					if string(d.Body) == "3" { // "1" and "2" are done
+						harness.Eventually(t, time.Minute, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
 						if test.cancel {
 							cancel()
 						}
@@ -106,8 +106,8 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 			if err != test.result {
 				t.Errorf("Run = %v, want %v", err, test.result)
 			}
-			want := numbers(test.n)[2:]
-			harness.Eventually(t, soon, "the rest is back", func() bool { return v.Queue("q").Ready == len(want) })
+			want := harness.Numbered("", test.n)[2:]
+			harness.Eventually(t, time.Minute, "the rest is back", func() bool { return v.Queue("q").Ready == len(want) })
 			v4, failures, bodies := false, 0, []string{}
 			for range want {
 				d, ok, err := ch.Get("q", true)
@@ -141,7 +141,7 @@ func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
 		if _, err := s.DeclareQueue(q); err != nil {
 			t.Error(err)
 		}
-		publish(t, channel(t, v.URL), "q", "one", "two", "three")
+		harness.Publish(t, harness.Channel(t, v.URL), "", "q", "one", "two", "three")
 		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
 		if err != nil {
 			t.Error(err)
@@ -154,7 +154,7 @@ func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
 			break
 		}
 	})
-	harness.Eventually(t, soon, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
+	harness.Eventually(t, time.Minute, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
 }
 
 // The broker forgets what it has delivered: nothing is acknowledged, and nothing comes back.
@@ -168,7 +168,7 @@ func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 		if _, err := s.DeclareQueue(q); err != nil {
 			return err
 		}
-		publish(t, channel(t, v.URL), "q", "one", "two", "three")
+		harness.Publish(t, harness.Channel(t, v.URL), "", "q", "one", "two", "three")
 		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q", AutoAck: true})
 		if err != nil {
 			return err
@@ -183,7 +183,7 @@ func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 	if err != nil || strings.Join(got, " ") != "one two three" {
 		t.Errorf("Run = %v, deliveries %q", err, got)
 	}
-	harness.Eventually(t, soon, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
+	harness.Eventually(t, time.Minute, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
 	if n := v.Queue("q").Ready; n != 0 {
 		t.Errorf("%d messages are back, though nobody had to acknowledge them", n)
 	}
@@ -265,7 +265,7 @@ func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 						cancel()
 					}
 				})
-				if got := left(t, v, 2); !slices.Equal(got, []string{"0", "300"}) {
+				if got := left(t, v, 2); !slices.Equal(got, []string{"1", "301"}) {
 					t.Errorf("the queue has %q", got)
 				}
 			}
@@ -278,9 +278,9 @@ func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	publish(t, quorumQueue(t, v), "q", numbers(2)...)
+	harness.Publish(t, quorumQueue(t, v), "", "q", harness.Numbered("", 2)...)
 	var lost *amqp.Delivery
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
 		if err := s.Qos(2, 0, false); err != nil {
@@ -294,7 +294,7 @@ func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 			if lost == nil {
 				lost = &d
 				v.CloseConnections("a test")
-				harness.Eventually(t, soon, "the session is lost", s.IsClosed)
+				harness.Eventually(t, time.Minute, "the session is lost", s.IsClosed)
 				return amqpx.Ack(d)
 			}
 			if err := amqpx.Ack(*lost); !errors.Is(err, amqp.ErrClosed) {
@@ -307,18 +307,9 @@ func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if got := left(t, v, 2); !slices.Equal(got, numbers(2)) {
+	if got := left(t, v, 2); !slices.Equal(got, harness.Numbered("", 2)) {
 		t.Errorf("the queue has %q", got)
 	}
-}
-
-// numbers returns the bodies "0" to "n-1".
-func numbers(n int) []string {
-	bodies := make([]string, n)
-	for i := range bodies {
-		bodies[i] = fmt.Sprint(i)
-	}
-	return bodies
 }
 
 // consumed has n messages delivered, and takes some of them.
@@ -329,7 +320,7 @@ func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) 
 		t.Error(err)
 		return nil
 	}
-	for _, body := range numbers(n) {
+	for _, body := range harness.Numbered("", n) {
 		if err := s.PublishConfirmed(ctx, toQ, text(body)); err != nil {
 			t.Error(err)
 			return nil
@@ -359,11 +350,11 @@ func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) 
 // order.
 func left(t *testing.T, v *harness.Vhost, n int) []string {
 	t.Helper()
-	harness.Eventually(t, soon, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
+	harness.Eventually(t, time.Minute, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
 		q := v.Queue("q")
 		return q.Ready == n && q.Consumers == 0 // what a consumer held comes back as it goes
 	})
-	ch := channel(t, v.URL)
+	ch := harness.Channel(t, v.URL)
 	var bodies []string
 	for range n {
 		d, ok, err := ch.Get("q", true)
@@ -379,9 +370,7 @@ func left(t *testing.T, v *harness.Vhost, n int) []string {
 // quorumQueue declares the queue "q" and returns a channel of a client of its own.
 func quorumQueue(t *testing.T, v *harness.Vhost) *amqp.Channel {
 	t.Helper()
-	ch := channel(t, v.URL)
-	if _, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
-		t.Fatal(err)
-	}
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "q")
 	return ch
 }

@@ -19,7 +19,7 @@ import (
 // session runs fn in a session, and expects that there is one.
 func session(t *testing.T, url string, fn func(ctx context.Context, s *amqpx.Session)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		fn(ctx, s)
@@ -137,7 +137,7 @@ func TestARefusedMessageIsToldInTheBrokersWords(t *testing.T) {
 func TestRefusalEndsRun(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	calls := 0
 	err := amqpx.Run(ctx, v.AddUser(".*", "", ".*"), func(s *amqpx.Session) error {
@@ -154,7 +154,7 @@ func TestRefusalEndsRun(t *testing.T) {
 func TestALostSessionLeavesTheMessageInDoubt(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	calls := 0
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
@@ -196,7 +196,7 @@ func TestAnAnswerInHandStillGoesOut(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	harness.Eventually(t, soon, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
+	harness.Eventually(t, time.Minute, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
 }
 
 // Many goroutines publish side by side to a queue, to one that is full, and to none. Each learns

@@ -28,7 +28,7 @@ func TestRunReturnsWhatTheFunctionReturns(t *testing.T) {
 			t.Errorf("Run = %v after %d calls, want %v", err, calls, want)
 		}
 	}
-	harness.Eventually(t, soon, "no connection is left", func() bool { return v.Connections() == 0 })
+	harness.Eventually(t, time.Minute, "no connection is left", func() bool { return v.Connections() == 0 })
 }
 
 func TestRunTellsWhyThereIsNoConnection(t *testing.T) {
@@ -101,7 +101,7 @@ func TestRunStopsWhileItConnects(t *testing.T) {
 func TestOtherArgumentsEndRun(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
+	ch := harness.Channel(t, v.URL)
 	if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}

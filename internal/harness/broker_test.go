@@ -2,7 +2,6 @@ package harness_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -28,7 +27,7 @@ func TestVhostIsMadeAndRemoved(t *testing.T) {
 	var url string
 	t.Run("inside", func(t *testing.T) {
 		url = harness.NewVhost(t).URL
-		dial(t, url)
+		harness.Channel(t, url)
 	})
 	conn, err := amqp.Dial(url)
 	if err == nil {
@@ -43,7 +42,7 @@ func TestVhostIsMadeAndRemoved(t *testing.T) {
 func TestVhostsAreApart(t *testing.T) {
 	t.Parallel()
 	one, other := harness.NewVhost(t), harness.NewVhost(t)
-	declare(t, channel(t, one.URL), "hello", "quorum")
+	harness.DeclareQueue(t, harness.Channel(t, one.URL), "hello")
 	if !one.HasQueue("hello") || other.HasQueue("hello") {
 		t.Errorf("hello is in its own virtual host: %v, in another one: %v", one.HasQueue("hello"), other.HasQueue("hello"))
 	}
@@ -55,19 +54,16 @@ func TestQueueFigures(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			vhost := harness.NewVhost(t)
-			ch := channel(t, vhost.URL)
-			declare(t, ch, "hello", kind)
-			for range 5 {
-				publish(t, ch, "hello")
+			ch := harness.Channel(t, vhost.URL)
+			if _, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{amqp.QueueTypeArg: kind}); err != nil {
+				t.Fatal(err)
 			}
+			harness.Publish(t, ch, "", "hello", harness.Numbered("m", 5)...)
 			if got, want := vhost.Queue("hello"), (harness.Queue{Ready: 5}); got != want {
 				t.Errorf("published: %+v, want %+v", got, want)
 			}
 
-			if err := ch.Qos(2, 0, false); err != nil {
-				t.Fatal(err)
-			}
-			deliveries := consume(t, ch, "hello")
+			deliveries := harness.Consume(t, ch, "hello", 2)
 			<-deliveries
 			<-deliveries
 			harness.Eventually(t, 10*time.Second, "2 unacknowledged, 3 ready", func() bool {
@@ -91,9 +87,7 @@ func TestQueueFigures(t *testing.T) {
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	if err := channel(t, vhost.URL).ExchangeDeclare("logs", "fanout", false, false, false, false, nil); err != nil {
-		t.Fatal(err)
-	}
+	harness.DeclareExchange(t, harness.Channel(t, vhost.URL), "logs", "fanout")
 	if got := vhost.Exchanges(); !slices.Equal(got, []string{"logs"}) {
 		t.Errorf("exchanges: %q", got)
 	}
@@ -102,8 +96,8 @@ func TestExchanges(t *testing.T) {
 func TestCloseConnections(t *testing.T) {
 	t.Parallel()
 	vhost, other := harness.NewVhost(t), harness.NewVhost(t)
-	conn, bystander := dial(t, vhost.URL), dial(t, other.URL)
-	closed := conn.NotifyClose(make(chan *amqp.Error, 1))
+	ch, bystander := harness.Channel(t, vhost.URL), harness.Channel(t, other.URL)
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	harness.Eventually(t, 5*time.Second, "one connection", func() bool { return vhost.Connections() == 1 })
 
 	vhost.CloseConnections("a test wants it")
@@ -120,12 +114,11 @@ func TestCloseConnections(t *testing.T) {
 func TestPolicyDropsMessages(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	ch := channel(t, vhost.URL)
-	declare(t, ch, "hello", "classic")
+	ch := harness.Channel(t, vhost.URL)
+	harness.DeclareQueue(t, ch, "hello")
 	vhost.SetPolicy("short", "^hello$", map[string]any{"max-length": 1})
 	harness.Eventually(t, 10*time.Second, "only one message kept", func() bool {
-		publish(t, ch, "hello")
-		publish(t, ch, "hello")
+		harness.Publish(t, ch, "", "hello", "one", "two")
 		return vhost.Queue("hello").Ready == 1
 	})
 }
@@ -133,8 +126,8 @@ func TestPolicyDropsMessages(t *testing.T) {
 func TestUserHasOnlyItsPermissions(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	ch := channel(t, vhost.AddUser("^mine$", ".*", ".*"))
-	declare(t, ch, "mine", "classic")
+	ch := harness.Channel(t, vhost.AddUser("^mine$", ".*", ".*"))
+	harness.DeclareQueue(t, ch, "mine")
 	_, err := ch.QueueDeclare("yours", true, false, false, false, nil)
 	var refused *amqp.Error
 	if !errors.As(err, &refused) || refused.Code != amqp.AccessRefused {
@@ -147,15 +140,11 @@ func TestBrokerKeepsPersistentMessages(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
 	vhost := broker.NewVhost()
-	conn := dial(t, vhost.URL)
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	declare(t, ch, "hello", "quorum")
-	publish(t, ch, "hello")
+	ch := harness.Channel(t, vhost.URL)
+	harness.DeclareQueue(t, ch, "hello")
+	harness.Publish(t, ch, "", "hello", "Hello World!")
 	broker.SaveQueues()
-	lost := conn.NotifyClose(make(chan *amqp.Error, 1))
+	lost := ch.NotifyClose(make(chan *amqp.Error, 1))
 
 	broker.Kill()
 	if err := <-lost; err == nil {
@@ -246,61 +235,4 @@ func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certPEM)
 	return roots
-}
-
-func dial(t *testing.T, url string) *amqp.Connection {
-	t.Helper()
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-func channel(t *testing.T, url string) *amqp.Channel {
-	t.Helper()
-	ch, err := dial(t, url).Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	return ch
-}
-
-func declare(t *testing.T, ch *amqp.Channel, name, kind string) {
-	t.Helper()
-	if _, err := ch.QueueDeclare(name, true, false, false, false, amqp.Table{"x-queue-type": kind}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// publish publishes a persistent message and waits for its confirm.
-func publish(t *testing.T, ch *amqp.Channel, queue string) {
-	t.Helper()
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	confirmation, err := ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{
-		DeliveryMode: amqp.Persistent, Body: []byte("Hello World!"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if acked, err := confirmation.WaitContext(ctx); err != nil || !acked {
-		t.Fatalf("not confirmed: %v", err)
-	}
-}
-
-func consume(t *testing.T, ch *amqp.Channel, queue string) <-chan amqp.Delivery {
-	t.Helper()
-	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return deliveries
 }

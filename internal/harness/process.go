@@ -1,15 +1,10 @@
-// Package programtest runs the tutorial's programs in tests: as processes of their
-// own, watched through what they print, and built with the race detector if the
-// tests are.
 package harness
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -28,9 +22,15 @@ import (
 // has to be longer than what the slowest machine needs.
 const deadline = time.Minute
 
-// bin is the folder with the built programs. scripts/bench.sh names one: it runs the
-// benchmarks several times and builds the programs once.
-var bin = os.Getenv("TEST_PROGRAMS")
+// T is who a program is run for: a test, a benchmark, or a demo.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any) // does not return
+}
 
 // Main builds the programs, and others whose packages are named, and runs the
 // tests of a package. Call it from TestMain: os.Exit(harness.Main(m)).
@@ -39,24 +39,14 @@ func Main(m *testing.M, others ...string) int {
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		return m.Run() // fuzz tests need no programs, and each of their workers comes here
 	}
-	if bin != "" {
-		return m.Run()
-	}
 	dir, err := os.MkdirTemp("", "programs-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	bin = dir
-	args := []string{"build", "-o", dir}
-	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
-	}
-	args = append(args, "rabbitmq-tutorial/cmd/...")
-	build := exec.Command("go", append(args, others...)...)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+	if err := Build(dir, others...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	// A program with the race detector would stay for a second after its end, to see
@@ -65,17 +55,41 @@ func Main(m *testing.M, others ...string) int {
 	return m.Run()
 }
 
+// programs is the environment variable that names the folder with the built programs.
+const programs = "TEST_PROGRAMS"
+
+// Build builds the programs, and others whose packages are named, into a folder, where Path
+// finds them from then on; with the race detector if the caller has it. It does nothing where
+// TEST_PROGRAMS names a folder with programs already: scripts/bench.sh builds them once for
+// several runs, and the demos' tests have theirs.
+func Build(dir string, others ...string) error {
+	if os.Getenv(programs) != "" {
+		return nil
+	}
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	args = append(args, "rabbitmq-tutorial/cmd/...")
+	build := exec.Command("go", append(args, others...)...)
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build the programs: %w", err)
+	}
+	return os.Setenv(programs, dir)
+}
+
 // Path returns the file of a built program.
 func Path(name string) string {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	return filepath.Join(bin, name)
+	return filepath.Join(os.Getenv(programs), name)
 }
 
 // A Process is a program that was started, with what it has printed so far.
 type Process struct {
-	t    testing.TB
+	t    T
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended and its output is read
@@ -95,52 +109,60 @@ type Line struct {
 
 // Start starts a program with the broker's URL in AMQP_URL. The process is killed
 // when the test ends, if it is still there.
-func Start(t testing.TB, url, name string, args ...string) *Process {
+func Start(t T, url, name string, args ...string) *Process {
 	t.Helper()
-	return StartCmd(t, append(os.Environ(), "AMQP_URL="+url), Path(name), args...)
+	cmd := exec.Command(Path(name), args...)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+url)
+	return StartCmd(t, cmd)
 }
 
 // StartCmd is Start for any program and environment.
-func StartCmd(t testing.TB, env []string, path string, args ...string) *Process {
+func StartCmd(t T, cmd *exec.Cmd) *Process {
 	t.Helper()
-	p := &Process{
-		t:    t,
-		name: filepath.Base(path),
-		cmd:  exec.Command(path, args...),
-		done: make(chan struct{}),
-		more: make(chan struct{}),
-	}
-	p.cmd.Env = env
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := &Process{t: t, cmd: cmd}
+	return p.start(&output{add: p.add}, &output{add: p.add, stderr: true})
+}
+
+// StartShown is StartCmd for somebody who watches. Like a terminal it has one order for the lines
+// of stdout and of stderr, and does not tell them apart: none of them is marked as Stderr. Each line
+// is given to show before Await can find it.
+func StartShown(t T, cmd *exec.Cmd, show func(text string)) *Process {
+	t.Helper()
+	p := &Process{t: t, cmd: cmd}
+	both := &output{add: func(line Line) {
+		show(line.Text)
+		p.add(line)
+	}}
+	return p.start(both, both)
+}
+
+func (p *Process) start(stdout, stderr *output) *Process {
+	p.t.Helper()
+	p.name = filepath.Base(p.cmd.Path)
+	p.done = make(chan struct{})
+	p.more = make(chan struct{})
+	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	makeInterruptible(p.cmd)
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatalf("start %s: %v", p.name, err)
 	}
-	var readers sync.WaitGroup
-	readers.Go(func() { p.read(stdout, false) })
-	readers.Go(func() { p.read(stderr, true) })
 	go func() {
-		readers.Wait()
 		p.cmd.Wait() // ExitCode has its result
+		stdout.end()
+		stderr.end()
 		close(p.done)
 	}()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.done
 		for _, line := range p.Lines() {
 			if crash.MatchString(line.Text) {
-				t.Errorf("%s must not print %.200q", p.name, line.Text)
+				p.t.Errorf("%s must not print %.200q", p.name, line.Text)
 				break
 			}
 		}
-		if t.Failed() {
-			t.Logf("%s printed:\n%s", p.name, p.Output())
+		if p.t.Failed() {
+			p.t.Logf("%s printed:\n%s", p.name, p.Output())
 		}
 	})
 	return p
@@ -149,21 +171,38 @@ func StartCmd(t testing.TB, env []string, path string, args ...string) *Process 
 // crash is what no program may print, in whatever state it ends.
 var crash = regexp.MustCompile(`panic: |goroutine \d|DATA RACE`)
 
-func (p *Process) read(r io.Reader, stderr bool) {
-	in := bufio.NewReader(r)
+// An output cuts what a program writes into lines.
+type output struct {
+	add    func(Line)
+	stderr bool
+	rest   []byte // of a line whose end is yet to come
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	o.rest = append(o.rest, text...)
 	for {
-		text, err := in.ReadString('\n')
-		if text != "" {
-			p.mu.Lock()
-			p.lines = append(p.lines, Line{strings.TrimSuffix(text, "\n"), stderr, time.Now()})
-			close(p.more)
-			p.more = make(chan struct{})
-			p.mu.Unlock()
+		line, rest, whole := bytes.Cut(o.rest, []byte("\n"))
+		if !whole {
+			return len(text), nil
 		}
-		if err != nil {
-			return
-		}
+		o.add(Line{string(line), o.stderr, time.Now()})
+		o.rest = rest
 	}
+}
+
+// end makes a line of what has no end.
+func (o *output) end() {
+	if len(o.rest) > 0 {
+		o.Write([]byte("\n"))
+	}
+}
+
+func (p *Process) add(line Line) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines = append(p.lines, line)
+	close(p.more)
+	p.more = make(chan struct{})
 }
 
 // Await waits for a line that contains text, among those printed since the line
@@ -239,17 +278,26 @@ func (p *Process) Output() string {
 	return b.String()
 }
 
-// Interrupt sends SIGINT, as Ctrl+C does.
-func (p *Process) Interrupt() { p.Signal(os.Interrupt) }
+// Interrupt is Ctrl+C: SIGINT, or on Windows CTRL_BREAK, which a Go program cannot tell from it.
+// That the process has ended already is no failure.
+func (p *Process) Interrupt() {
+	p.t.Helper()
+	p.sent(os.Interrupt, interrupt(p.cmd.Process))
+}
 
-// Kill sends SIGKILL.
-func (p *Process) Kill() { p.Signal(os.Kill) }
+// Kill is kill -9, and so nothing that the process could answer.
+func (p *Process) Kill() { p.t.Helper(); p.Signal(os.Kill) }
 
-// Signal sends a signal. That the process has ended already is no failure.
+// Signal sends a signal, on Windows only os.Kill. That the process has ended already is no failure.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.t.Fatalf("signal %v to %s: %v", s, p.name, err)
+	p.sent(s, p.cmd.Process.Signal(s))
+}
+
+func (p *Process) sent(s os.Signal, err error) {
+	p.t.Helper()
+	if err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
+		p.t.Fatalf("send %s the signal %v: %v", p.name, s, err)
 	}
 }
 
@@ -282,22 +330,26 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Stop sends SIGTERM and expects what the contract promises: exit status 0.
+// Exits waits for the end of the process and fails the test if its exit status is another one.
+func (p *Process) Exits(status int) {
+	p.t.Helper()
+	if got := p.Wait(); got != status {
+		p.t.Fatalf("%s %.100q: exit status %d, want %d; it printed:\n%s", p.name, p.cmd.Args[1:], got, status, p.Output())
+	}
+}
+
+// Stop presses Ctrl+C and expects what the contract promises: exit status 0.
 func (p *Process) Stop() {
 	p.t.Helper()
-	p.Signal(syscall.SIGTERM)
-	if status := p.Wait(); status != 0 {
-		p.t.Fatalf("%s ended with status %d after SIGTERM", p.name, status)
-	}
+	p.Interrupt()
+	p.Exits(0)
 }
 
 // Run runs a program to its end, expects the exit status, and returns the process
 // for a look at what it printed.
-func Run(t testing.TB, url string, status int, name string, args ...string) *Process {
+func Run(t T, url string, status int, name string, args ...string) *Process {
 	t.Helper()
 	p := Start(t, url, name, args...)
-	if got := p.Wait(); got != status {
-		t.Fatalf("%s %.100q: exit status %d, want %d; it printed:\n%s", name, args, got, status, p.Output())
-	}
+	p.Exits(status)
 	return p
 }

@@ -8,7 +8,7 @@ import (
 func confirms(s *stage) {
 	s.watch("Watch the last figure of each line: how much sooner the same messages are safe than one by one.")
 
-	publisher := s.start("publisher", "publisher_confirms", "-n", "2000").exits(0)
+	publisher := s.run("publisher", "publisher_confirms -n 2000")
 	ways := publisher.printed(" [x] ")
 
 	var faster float64

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"bufio"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -14,19 +14,12 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m, "rabbitmq-tutorial/scripts/demo")) }
 
-// demo starts a demo in the virtual host of the URL, or, with a management URL,
-// in one that the demo makes.
-func demo(t *testing.T, url, management string, lessons ...string) *harness.Process {
+// demo starts a demo in the virtual host of the URL.
+func demo(t *testing.T, url string, lessons ...string) *harness.Process {
 	t.Helper()
-	env := append(os.Environ(), "AMQP_URL="+url, "MANAGEMENT_URL="+management)
-	return harness.StartCmd(t, env, harness.Path("demo"), lessons...)
-}
-
-func wantStatus(t *testing.T, p *harness.Process, want int) {
-	t.Helper()
-	if got := p.Wait(); got != want {
-		t.Errorf("exit status %d, want %d", got, want)
-	}
+	cmd := exec.Command(harness.Path("demo"), lessons...)
+	cmd.Env = append(os.Environ(), "BROKER=external", "AMQP_URL="+url)
+	return harness.StartCmd(t, cmd)
 }
 
 func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string) {
@@ -42,8 +35,8 @@ func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string
 // It compares times, and so runs before the tests that are parallel.
 func TestEveryClaimHolds(t *testing.T) {
 	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, "", "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
-	wantStatus(t, p, 0)
+	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
+	p.Exits(0)
 	p.Await("All 24 claims hold")
 	wantEntities(t, vhost, nil, nil)
 	if strings.Contains(p.Output(), "\x1b") {
@@ -59,7 +52,7 @@ func TestDemoKeepsWhatItFinds(t *testing.T) {
 	receive.Stop()
 	harness.Run(t, vhost.URL, 0, "emit_log")
 
-	wantStatus(t, demo(t, vhost.URL, "", "hello", "pubsub", "routing"), 0)
+	demo(t, vhost.URL, "hello", "pubsub", "routing").Exits(0)
 	wantEntities(t, vhost, []string{"hello"}, []string{"logs"})
 }
 
@@ -68,8 +61,8 @@ func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 	vhost := harness.NewVhost(t)
 	harness.Run(t, vhost.URL, 0, "send")
 
-	p := demo(t, vhost.URL, "", "hello")
-	wantStatus(t, p, 1)
+	p := demo(t, vhost.URL, "hello")
+	p.Exits(1)
 	p.Await(`queue "hello" is in use`)
 	if ready := vhost.Queue("hello").Ready; ready != 1 {
 		t.Errorf("%d messages wait in the queue, want the 1 that was there before", ready)
@@ -79,38 +72,64 @@ func TestDemoKeepsOutOfAQueueInUse(t *testing.T) {
 func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, "", "workqueue")
+	p := demo(t, vhost.URL, "workqueue")
 	p.Await("[x] Received Task 2")
 	p.Interrupt()
-	wantStatus(t, p, 130)
+	p.Exits(130)
+	wantEntities(t, vhost, nil, nil)
+}
+
+// As in `make demo | head -2`.
+func TestDemoWithoutAReaderLeavesNothing(t *testing.T) {
+	t.Parallel()
+	vhost := harness.NewVhost(t)
+	cmd := exec.Command(harness.Path("demo"), "workqueue", "hello")
+	cmd.Env = append(os.Environ(), "BROKER=external", "AMQP_URL="+vhost.URL)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('W'); err != nil {
+		t.Error(err)
+	}
+	stdout.Close()
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "show the lesson") {
+		t.Errorf("%v, and stderr is %q", err, &stderr)
+	}
 	wantEntities(t, vhost, nil, nil)
 }
 
 func TestDemoHasAVhostOfItsOwn(t *testing.T) {
 	t.Parallel()
-	broker := harness.SharedBroker(t)
-	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, broker.ManagementURL(), "workqueue")
-	own := fmt.Sprintf("demo-%d\n", p.Pid())
-	p.Await("[x] Received Task 1")
-	if !strings.Contains(broker.Ctl("-q", "list_vhosts"), own) {
-		t.Errorf("the broker has no virtual host %q while the demo runs", own)
+	shared := harness.SharedBroker(t)
+	name := func(url string) string { return url[strings.LastIndex(url, "/")+1:] }
+	v, err := openVhost(shared.URL(), shared.ManagementURL())
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantEntities(t, vhost, nil, nil)
-	p.Interrupt()
-	wantStatus(t, p, 130)
-	if strings.Contains(broker.Ctl("-q", "list_vhosts"), own) {
-		t.Errorf("the virtual host %q is left", own)
+	if own := name(v.url); own == "" || !strings.Contains(shared.Ctl("-q", "list_vhosts"), own+"\n") {
+		t.Errorf("the broker has no virtual host %q", own)
+	}
+	if err := v.close(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(shared.Ctl("-q", "list_vhosts"), name(v.url)+"\n") {
+		t.Errorf("the virtual host %q is left", name(v.url))
 	}
 }
 
 func TestSecondDemoInTheVhostIsRefused(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	first := demo(t, vhost.URL, "", "workqueue")
+	first := demo(t, vhost.URL, "workqueue")
 	first.Await("[x] Received Task 1")
-	second := demo(t, vhost.URL, "", "pubsub")
-	wantStatus(t, second, 1)
+	second := demo(t, vhost.URL, "pubsub")
+	second.Exits(1)
 	second.Await("another demo is running")
 }
 
@@ -118,25 +137,41 @@ func TestBrokenClaimFailsTheDemo(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
 	harness.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
-	p := demo(t, vhost.URL, "", "pubsub")
-	wantStatus(t, p, 1)
+	p := demo(t, vhost.URL, "pubsub")
+	p.Exits(1)
 	p.Await("✗ a line for nobody is discarded")
 	p.Await("✓ two receivers get a copy each")
 }
 
+func TestLessonEndsWhereItCannotGoOn(t *testing.T) {
+	t.Parallel()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	nowhere := &vhost{url: "amqp://localhost:1/"}
+	s := &stage{ctx: t.Context(), vhost: nowhere, screen: newScreen(null, func(err error) { t.Error(err) })}
+	err = s.act(func(s *stage) {
+		s.run("sender", "send")
+		t.Error("the lesson goes on though its message was not sent")
+	})
+	if err == nil || !strings.Contains(err.Error(), "exit status 1, want 0") {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 func TestTimeline(t *testing.T) {
 	start := time.Now()
-	worker := func(label string, lines ...line) *process { return &process{label: label, lines: lines} }
-	at := func(tenths float64, text string) line {
-		return line{start.Add(time.Duration(tenths * float64(column))), text}
+	at := func(tenths float64, text string) harness.Line {
+		return harness.Line{At: start.Add(time.Duration(tenths * float64(column))), Text: text}
 	}
-	s := newStage(context.Background(), nil, &screen{})
-	got := s.timeline(
-		worker("worker-1", at(0, " [x] Received Task 1..."), at(6.2, " [x] Done"), at(6.2, " [x] Received Task 4."), at(8, " [x] Done")),
-		worker("worker-2", at(1.1, " [x] Received Task 2."), at(2.9, " [x] Done"), at(4.9, " [x] Received Task 3."), at(7, " [x] Done")),
+	got := newTimeline(
+		[]harness.Line{at(0, " [x] Received Task 1..."), at(6.2, " [x] Done"), at(6.2, " [x] Received Task 4."), at(8, " [x] Done")},
+		[]harness.Line{at(1.1, " [x] Received Task 2."), at(2.9, " [x] Done"), at(4.9, " [x] Received Task 3."), at(7, " [x] Done")},
 	)
-	want := "worker-1   │1█████4█\nworker-2   │ 2█  3█"
-	if got.rows != want || got.makespan != 8*column {
-		t.Errorf("a makespan of %v and the rows\n%s\nwant %v and\n%s", got.makespan, got.rows, 8*column, want)
+	want := []string{"1█████4█", " 2█  3█"}
+	if !slices.Equal(got.rows, want) || got.makespan != 8*column {
+		t.Errorf("a makespan of %v and the rows %q, want %v and %q", got.makespan, got.rows, 8*column, want)
 	}
 }

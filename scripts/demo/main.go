@@ -2,22 +2,28 @@
 // several terminals, shows their output together, and checks what each lesson
 // claims; a claim that does not hold fails the command.
 //
-// It runs on the learner's broker, so that the console shows what happens:
-// with MANAGEMENT_URL set, in a virtual host of its own, else in the one that
-// AMQP_URL names. What was there before stays as it was.
+//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms]
+//
+// It runs on the broker that `make up` would find or start, so that the console shows
+// what happens: on one that was started here in a virtual host of its own, else in the
+// one that AMQP_URL names. What was there before stays as it was. The programs are built
+// into the folder .bin.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"rabbitmq-tutorial/internal/program"
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
 )
 
 // A lesson names what its programs declare on the broker, and acts itself out.
@@ -40,65 +46,91 @@ func lessons() []lesson {
 }
 
 func main() {
-	program.New(program.Usage{
-		Purpose: "Acts lessons out and checks what they claim.",
-		Args:    "LESSON...",
-		Example: "scripts/demo.sh hello",
-	}).Main(run)
-}
-
-func run(ctx context.Context, url string, names []string) error {
-	chosen, err := choose(names)
-	if err != nil {
-		return err
+	log.SetFlags(0)
+	log.SetPrefix(" [!] ")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [LESSON...]\n\nActs lessons out, all or the named ones: %s.\n", strings.Join(names(), ", "))
 	}
+	flag.Parse()
 	// Whatever ends a demo, it must still put the broker in order: neither a closed
 	// terminal nor a reader that is gone (`make demo | head`) may end it on the spot.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 
-	err = perform(ctx, url, chosen)
-	if ctx.Err() != nil {
+	err := run(ctx, flag.Args())
+	switch {
+	case ctx.Err() != nil:
 		log.Print("interrupted before every claim was checked")
-		os.Exit(130) // for Main, it would be a success
+		os.Exit(130)
+	case err != nil:
+		log.Fatal(err)
 	}
-	return err
 }
 
-func choose(names []string) (chosen []lesson, err error) {
-	var known []string
-	byName := make(map[string]lesson)
-	for _, l := range lessons() {
-		known = append(known, l.name)
-		byName[l.name] = l
+func run(ctx context.Context, args []string) error {
+	chosen, err := choose(args)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
-		l, ok := byName[name]
-		if !ok {
-			return nil, program.Usagef("no lesson is called %q; there are %s", name, strings.Join(known, ", "))
+	if err := harness.Build(".bin"); err != nil {
+		return err
+	}
+	wish, err := broker.FromEnv()
+	if err != nil {
+		return err
+	}
+	server, err := broker.Up(ctx, wish)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "broker:", server.Told)
+	return perform(ctx, server, chosen)
+}
+
+func names() []string {
+	var names []string
+	for _, l := range lessons() {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// choose returns the lessons with these names, or all of them.
+func choose(chosenNames []string) ([]lesson, error) {
+	if len(chosenNames) == 0 {
+		return lessons(), nil
+	}
+	var chosen []lesson
+	for _, name := range chosenNames {
+		i := slices.Index(names(), name)
+		if i < 0 {
+			return nil, fmt.Errorf("no lesson is called %q; there are %s", name, strings.Join(names(), ", "))
 		}
-		chosen = append(chosen, l)
+		chosen = append(chosen, lessons()[i])
 	}
 	return chosen, nil
 }
 
 // perform acts the lessons out, one after another.
-func perform(ctx context.Context, url string, chosen []lesson) (err error) {
+func perform(ctx context.Context, server broker.Server, chosen []lesson) (err error) {
 	start := time.Now()
-	b, err := connect(url, os.Getenv("MANAGEMENT_URL"))
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	v, err := openVhost(server.URL, server.ManagementURL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = first(err, b.close()) }()
+	defer func() { err = first(err, v.close()) }()
 
-	screen := newScreen(os.Stdout)
+	screen := newScreen(os.Stdout, giveUp)
 	claims := 0
 	var failed []string
 	for _, l := range chosen {
-		s, err := b.actOut(ctx, screen, l)
+		s := &stage{ctx: ctx, vhost: v, screen: screen}
+		err := s.play(l)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		claims += s.claims
 		if err != nil {
@@ -115,18 +147,15 @@ func perform(ctx context.Context, url string, chosen []lesson) (err error) {
 	return nil
 }
 
-// actOut acts one lesson out, and leaves the broker as it was before.
-func (b *broker) actOut(ctx context.Context, screen *screen, l lesson) (s *stage, err error) {
-	s = newStage(ctx, b, screen)
-	screen.printf("\n%s\n", screen.bold(l.title))
-	tidy, err := b.prepare(l)
+// play acts the lesson out, and leaves the broker as it was before.
+func (s *stage) play(l lesson) (err error) {
+	s.screen.printf("\n%s\n", s.screen.paint(bold, l.title))
+	tidy, err := s.vhost.prepare(l)
 	if err != nil {
-		return s, err
+		return err
 	}
 	defer func() { err = first(err, tidy()) }()
-	defer s.close()
-	l.act(s)
-	return s, context.Cause(s.ctx)
+	return s.act(l.act)
 }
 
 // first returns err; if there is one, next can only be told.

@@ -5,19 +5,19 @@ import "slices"
 func pubsub(s *stage) {
 	s.watch("Watch who gets which line: everybody who listens at that moment, and nobody else.")
 
-	unheard := s.start("emitter", "emit_log", "Is anybody there?").exits(0)
+	unheard := s.run("emitter", "emit_log 'Is anybody there?'")
 
-	receiver1 := s.start("receiver-1", "receive_logs").await(1, "[*] Waiting for logs")
-	receiver2 := s.start("receiver-2", "receive_logs").await(1, "[*] Waiting for logs")
-	s.start("emitter", "emit_log", "A line for two").exits(0)
-	receiver1.await(1, "A line for two")
-	receiver2.await(1, "A line for two")
+	receiver1 := s.start("receiver-1", "receive_logs", "Waiting for logs")
+	receiver2 := s.start("receiver-2", "receive_logs", "Waiting for logs")
+	s.run("emitter", "emit_log A line for two")
+	receiver1.Await("A line for two")
+	receiver2.Await("A line for two")
 
-	late := s.start("receiver-3", "receive_logs").await(1, "[*] Waiting for logs")
-	s.start("emitter", "emit_log", "A line for three").exits(0)
+	late := s.start("receiver-3", "receive_logs", "Waiting for logs")
+	s.run("emitter", "emit_log A line for three")
 	for _, receiver := range []*process{receiver1, receiver2, late} {
-		receiver.await(1, "A line for three")
-		receiver.stop()
+		receiver.Await("A line for three")
+		receiver.Stop()
 	}
 
 	both := []string{"A line for two", "A line for three"}

@@ -5,16 +5,16 @@ import "slices"
 func routing(s *stage) {
 	s.watch("Watch the routing keys: a line goes to the queues that are bound with exactly its severity.")
 
-	errors := s.start("receiver-1", "receive_logs_direct", "error").await(1, "[*] Waiting for logs")
-	several := s.start("receiver-2", "receive_logs_direct", "info", "warning", "error").await(1, "[*] Waiting for logs")
+	errors := s.start("receiver-1", "receive_logs_direct error", "Waiting for logs")
+	several := s.start("receiver-2", "receive_logs_direct info warning error", "Waiting for logs")
 
-	s.start("emitter", "emit_log_direct", "info", "The disk is fine").exits(0)
-	s.start("emitter", "emit_log_direct", "warning", "The disk is nearly full").exits(0)
-	unmatched := s.start("emitter", "emit_log_direct", "debug", "The disk spins").exits(0)
-	s.start("emitter", "emit_log_direct", "error", "The disk is full").exits(0)
+	s.run("emitter", "emit_log_direct info The disk is fine")
+	s.run("emitter", "emit_log_direct warning The disk is nearly full")
+	unmatched := s.run("emitter", "emit_log_direct debug The disk spins")
+	s.run("emitter", "emit_log_direct error The disk is full")
 	for _, receiver := range []*process{errors, several} {
-		receiver.await(1, "error:The disk is full") // the last line: nothing can come after it
-		receiver.stop()
+		receiver.Await("error:The disk is full") // the last line: nothing can come after it
+		receiver.Stop()
 	}
 
 	s.claim(slices.Equal(errors.printed(" [x] "), []string{"error:The disk is full"}),

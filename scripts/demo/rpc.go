@@ -5,22 +5,22 @@ import "slices"
 func rpc(s *stage) {
 	s.watch("Watch the two servers share the requests, and each client get the answers to its own.")
 
-	server1 := s.start("server-1", "rpc_server").await(1, "Awaiting RPC requests")
-	server2 := s.start("server-2", "rpc_server").await(1, "Awaiting RPC requests")
-	client1 := s.start("client-1", "rpc_client", "10", "20", "30")
-	client2 := s.start("client-2", "rpc_client", "15", "25", "35")
-	client1.exits(0)
-	client2.exits(0)
+	server1 := s.start("server-1", "rpc_server", "Awaiting RPC requests")
+	server2 := s.start("server-2", "rpc_server", "Awaiting RPC requests")
+	client1 := s.start("client-1", "rpc_client 10 20 30", "Requesting")
+	client2 := s.start("client-2", "rpc_client 15 25 35", "Requesting")
+	client1.Exits(0)
+	client2.Exits(0)
 	shared := len(server1.printed(" [.] fib")) > 0 && len(server2.printed(" [.] fib")) > 0
 
 	s.watch("Now requests that the servers refuse, and one that they answer after that.")
-	refused := s.start("client-1", "rpc_client", "--", "-1", "1000000").exits(1)
-	served := s.start("client-1", "rpc_client", "12").exits(0)
-	server1.stop()
-	server2.stop()
+	refused := s.fail("client-1", "rpc_client -- -1 1000000")
+	served := s.run("client-1", "rpc_client 12")
+	server1.Stop()
+	server2.Stop()
 
 	s.watch("Now a request without a server. It must not be left for a server that starts too late.")
-	alone := s.start("client-1", "rpc_client", "-timeout", "1s", "30").exits(1)
+	alone := s.fail("client-1", "rpc_client -timeout 1s 30")
 	expired := s.holds("rpc_queue", 0)
 
 	s.claim(sameAnswers(client1, "55", "6765", "832040") && sameAnswers(client2, "610", "75025", "9227465"),

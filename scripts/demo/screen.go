@@ -10,15 +10,17 @@ import (
 type screen struct {
 	out    *os.File
 	colour bool
+	giveUp func(error) // is called when nothing can be shown any more
 
 	mu     sync.Mutex
 	labels []string // in order of appearance, which gives them their colours
 }
 
-func newScreen(out *os.File) *screen {
+func newScreen(out *os.File, giveUp func(error)) *screen {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	return &screen{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return &screen{out: out, giveUp: giveUp,
+		colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 // paint gives text one of the colours of ECMA-48.
@@ -36,13 +38,12 @@ const (
 	green = 32
 )
 
-func (s *screen) bold(text string) string { return s.paint(bold, text) }
-
-func (s *screen) printf(format string, args ...any) error {
+func (s *screen) printf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := fmt.Fprintf(s.out, format, args...)
-	return err
+	if _, err := fmt.Fprintf(s.out, format, args...); err != nil {
+		s.giveUp(fmt.Errorf("show the lesson: %w", err))
+	}
 }
 
 // label is what stands before the lines of a program.

@@ -1,276 +1,159 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"rabbitmq-tutorial/internal/harness"
 )
 
-// deadline bounds every wait of a demo. It is long, as it passes only when
-// something went wrong.
-const deadline = 20 * time.Second
-
-// A stage is where one lesson is acted out. When something goes wrong on it, or
-// the demo is interrupted, its context ends: the programs are killed, and
-// whatever the lesson still wants to do there does nothing.
+// A stage is where one lesson is acted out. To the harness it is what a test is: when
+// a program does not do what the lesson waits for, the lesson ends there.
 type stage struct {
-	demo   context.Context // ends when the demo is interrupted, and ctx with it
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	broker *broker
+	ctx    context.Context // ends when the demo is interrupted, and the programs with it
+	vhost  *vhost
 	screen *screen
 
-	running        sync.WaitGroup
 	claims, broken int
-
-	mu   sync.Mutex    // guards the processes' rest, lines and ended, and news
-	news chan struct{} // is closed, and replaced, when one of those has changed
+	err            error // why the lesson could not go on
+	cleanups       []func()
 }
 
-func newStage(ctx context.Context, b *broker, screen *screen) *stage {
-	s := &stage{demo: ctx, broker: b, screen: screen, news: make(chan struct{})}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	return s
+// act acts the lesson out, and returns when all its programs have ended.
+func (s *stage) act(lesson func(*stage)) error {
+	ended := make(chan struct{})
+	go func() { // a goroutine, so that Fatalf can end it
+		defer close(ended)
+		defer func() {
+			for _, cleanup := range slices.Backward(s.cleanups) {
+				cleanup()
+			}
+		}()
+		lesson(s)
+	}()
+	<-ended
+	return s.err
 }
 
-// close kills the programs that still run.
-func (s *stage) close() {
-	s.cancel(nil)
-	s.running.Wait()
+func (s *stage) Helper()                {}
+func (s *stage) Logf(string, ...any)    {} // what there is to tell of a program is on the screen
+func (s *stage) Failed() bool           { return s.err != nil }
+func (s *stage) Cleanup(cleanup func()) { s.cleanups = append(s.cleanups, cleanup) }
+
+func (s *stage) Errorf(format string, args ...any) {
+	s.err = errors.Join(s.err, fmt.Errorf(format, args...))
 }
 
-// failf ends the lesson, because it cannot go on.
-func (s *stage) failf(format string, args ...any) { s.cancel(fmt.Errorf(format, args...)) }
-
-func (s *stage) printf(format string, args ...any) {
-	if err := s.screen.printf(format, args...); err != nil {
-		s.failf("show the lesson: %w", err)
-	}
+// Fatalf ends the lesson, because it cannot go on.
+func (s *stage) Fatalf(format string, args ...any) {
+	s.Errorf(format, args...)
+	runtime.Goexit()
 }
 
 // watch tells the reader what comes and what to look at.
-func (s *stage) watch(text string) { s.say("%s\n", text) }
-
-func (s *stage) say(format string, args ...any) {
-	if s.ctx.Err() == nil {
-		s.printf("\n"+format+"\n", args...)
-	}
-}
+func (s *stage) watch(text string) { s.screen.printf("\n%s\n\n", text) }
 
 // claim says whether something is as the lesson claims.
 func (s *stage) claim(holds bool, format string, args ...any) {
-	if s.demo.Err() != nil {
-		return // interrupted, which says nothing about the claim
-	}
 	if s.claims == 0 {
-		s.printf("\n")
+		s.screen.printf("\n")
 	}
 	s.claims++
-	text := fmt.Sprintf(format, args...)
-	switch {
-	case s.ctx.Err() != nil:
+	mark := s.screen.paint(green, "✓")
+	if !holds {
 		s.broken++
-		s.printf("%s %s (not checked)\n", s.screen.paint(red, "✗"), text)
-	case !holds:
-		s.broken++
-		s.printf("%s %s\n", s.screen.paint(red, "✗"), text)
-	default:
-		s.printf("%s %s\n", s.screen.paint(green, "✓"), text)
+		mark = s.screen.paint(red, "✗")
 	}
+	s.screen.printf("%s %s\n", mark, fmt.Sprintf(format, args...))
+}
+
+// soon reports whether something is the case, or comes to be within ten seconds.
+func (s *stage) soon(is func() bool) bool {
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	timeout := time.After(10 * time.Second)
+	for !is() {
+		select {
+		case <-poll.C:
+		case <-timeout:
+			return false
+		case <-s.ctx.Done():
+			s.Fatalf("%w", context.Cause(s.ctx))
+		}
+	}
+	return true
 }
 
 // holds reports whether n messages wait in the queue, or do so soon, and nobody
 // consumes from it: a consumer that stops counts until the messages that it did
 // not acknowledge are back in the queue.
 func (s *stage) holds(queue string, n int) bool {
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	timeout := time.After(deadline / 4)
-	for s.ctx.Err() == nil {
-		q, err := s.broker.inspect(queue)
+	return s.soon(func() bool {
+		q, err := s.vhost.inspect(queue)
 		if err != nil {
-			s.failf("look at queue %q: %w", queue, err)
-		} else if q.Messages == n && q.Consumers == 0 {
-			return true
+			s.Fatalf("look at queue %q: %w", queue, err)
 		}
-		select {
-		case <-poll.C:
-		case <-timeout:
-			return false
-		case <-s.ctx.Done():
-		}
-	}
-	return false
-}
-
-// until waits until done says so, and reports whether it did before the deadline.
-func (s *stage) until(done func() bool) bool {
-	timeout := time.After(deadline)
-	for {
-		s.mu.Lock()
-		reached, news := done(), s.news
-		s.mu.Unlock()
-		if reached {
-			return true
-		}
-		select {
-		case <-news:
-		case <-timeout:
-			return false
-		case <-s.ctx.Done():
-			return false
-		}
-	}
+		return q.Messages == n && q.Consumers == 0
+	})
 }
 
 // A process is a program that runs, or ran, on the stage.
 type process struct {
-	stage *stage
+	*harness.Process
 	label string
-	cmd   *exec.Cmd
-
-	rest  []byte // of a line whose end is yet to come
-	lines []line
-	ended bool
 }
 
-type line struct {
-	at   time.Time
-	text string
-}
-
-// start starts a program of the tutorial, as if in a terminal with that label.
-func (s *stage) start(label, name string, args ...string) *process {
-	p := &process{stage: s, label: label}
-	if s.ctx.Err() != nil {
-		return p
-	}
-	self, err := os.Executable()
-	if err != nil {
-		s.failf("find the programs: %w", err)
-		return p
-	}
-	p.cmd = exec.CommandContext(s.ctx, filepath.Join(filepath.Dir(self), name), args...)
-	p.cmd.Env = append(os.Environ(), "AMQP_URL="+s.broker.url)
-	p.cmd.Stdout, p.cmd.Stderr = p, p // one pipe, so that the lines keep their order
-
-	p.show(s.screen.paint(faint, " $ "+commandLine(name, args)))
-	if err := p.cmd.Start(); err != nil {
-		s.failf("start %s: %w", name, err)
-		return p
-	}
-	s.running.Go(func() {
-		p.cmd.Wait() // its result stays in ProcessState
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		p.ended = true
-		p.tell()
-	})
+// start starts a program, given as one would type it in the terminal with that label, and
+// waits until it says that it is ready.
+func (s *stage) start(label, command, ready string) *process {
+	p := s.launch(label, command)
+	p.Await(ready)
 	return p
 }
 
-// commandLine is what to type in a shell.
-func commandLine(name string, args []string) string {
-	words := []string{".bin/" + name}
-	for _, arg := range args {
-		if strings.ContainsAny(arg, " *#?") {
-			arg = "'" + arg + "'"
-		}
-		words = append(words, arg)
-	}
-	return strings.Join(words, " ")
-}
-
-func (p *process) show(text string) {
-	p.stage.printf("%s%s\n", p.stage.screen.label(p.label), text)
-}
-
-// Write takes what the program prints.
-func (p *process) Write(text []byte) (int, error) {
-	p.stage.mu.Lock()
-	defer p.stage.mu.Unlock()
-	p.rest = append(p.rest, text...)
-	for {
-		head, tail, complete := bytes.Cut(p.rest, []byte("\n"))
-		if !complete {
-			break
-		}
-		p.lines = append(p.lines, line{time.Now(), string(head)})
-		p.show(string(head))
-		p.rest = tail
-	}
-	p.tell()
-	return len(text), nil
-}
-
-func (p *process) tell() {
-	close(p.stage.news)
-	p.stage.news = make(chan struct{})
-}
-
-// count returns the number of lines that contain text. The stage is locked.
-func (p *process) count(text string) (n int) {
-	for _, l := range p.lines {
-		if strings.Contains(l.text, text) {
-			n++
-		}
-	}
-	return n
-}
-
-// await waits until n lines contain text.
-func (p *process) await(n int, text string) *process {
-	count := 0
-	p.stage.until(func() bool {
-		count = p.count(text)
-		return count >= n || p.ended
-	})
-	if count < n {
-		p.stage.failf("%s has printed %q %d times, not %d", p.label, text, count, n)
-	}
+// run runs a program to its end, which is a success.
+func (s *stage) run(label, command string) *process {
+	p := s.launch(label, command)
+	p.Exits(0)
 	return p
 }
 
-// exits waits for the end of the program and for its exit status.
-func (p *process) exits(status int) *process {
-	switch ended := p.stage.until(func() bool { return p.ended }); {
-	case !ended:
-		p.stage.failf("%s did not end within %v", p.label, deadline)
-	case p.cmd.ProcessState.ExitCode() != status:
-		p.stage.failf("%s ended with %v, not with exit status %d", p.label, p.cmd.ProcessState, status)
-	}
+// fail runs a program to its end, which is a failure.
+func (s *stage) fail(label, command string) *process {
+	p := s.launch(label, command)
+	p.Exits(1)
 	return p
 }
 
-// stop presses Ctrl+C.
-func (p *process) stop() {
-	if p.stage.ctx.Err() == nil {
-		p.cmd.Process.Signal(os.Interrupt) // fails if the program has ended: exits sees it
-		p.exits(0)
-	}
+func (s *stage) launch(label, command string) *process {
+	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
+	// A phrase in quotes arrives as several words here. The programs join them anyway.
+	words := strings.Fields(strings.ReplaceAll(command, "'", ""))
+	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
+	return &process{harness.StartShown(s, cmd, func(text string) { s.show(label, text) }), label}
 }
+
+func (s *stage) show(label, text string) { s.screen.printf("%s%s\n", s.screen.label(label), text) }
 
 // kill is kill -9.
-func (p *process) kill() {
-	if p.stage.ctx.Err() == nil {
-		p.show(p.stage.screen.paint(red, " killed (kill -9)"))
-		p.cmd.Process.Kill()
-		p.exits(-1) // which stands for: by a signal
-	}
+func (s *stage) kill(p *process) {
+	s.show(p.label, s.screen.paint(red, " killed (kill -9)"))
+	p.Kill()
+	p.Wait()
 }
 
 // printed returns the lines that begin with prefix, without it.
 func (p *process) printed(prefix string) (texts []string) {
-	p.stage.mu.Lock()
-	defer p.stage.mu.Unlock()
-	for _, l := range p.lines {
-		if text, ok := strings.CutPrefix(l.text, prefix); ok {
+	for _, line := range p.Lines() {
+		if text, ok := strings.CutPrefix(line.Text, prefix); ok {
 			texts = append(texts, text)
 		}
 	}

@@ -5,20 +5,20 @@ import "slices"
 func topics(s *stage) {
 	s.watch("Watch the dots: * stands for exactly one word of the routing key, # for any number, also none.")
 
-	star := s.start("receiver-1", "receive_logs_topic", "kern.*").await(1, "[*] Waiting for logs")
-	hash := s.start("receiver-2", "receive_logs_topic", "kern.#").await(1, "[*] Waiting for logs")
-	twice := s.start("receiver-3", "receive_logs_topic", "*.critical", "auth.*").await(1, "[*] Waiting for logs")
-	unmatched := s.start("emitter", "emit_log_topic", "cron.daily.critical", "zero").exits(0)
+	star := s.start("receiver-1", "receive_logs_topic 'kern.*'", "Waiting for logs")
+	hash := s.start("receiver-2", "receive_logs_topic 'kern.#'", "Waiting for logs")
+	twice := s.start("receiver-3", "receive_logs_topic '*.critical' 'auth.*'", "Waiting for logs")
+	unmatched := s.run("emitter", "emit_log_topic cron.daily.critical zero")
 
-	everything := s.start("receiver-4", "receive_logs_topic", "#").await(1, "[*] Waiting for logs")
-	s.start("emitter", "emit_log_topic", "kern", "one").exits(0)
-	s.start("emitter", "emit_log_topic", "kern.info", "two").exits(0)
-	s.start("emitter", "emit_log_topic", "kern.disk.full", "three").exits(0)
-	s.start("emitter", "emit_log_topic", "auth.critical", "four").exits(0)
-	s.start("emitter", "emit_log_topic", "kern.critical", "five").exits(0)
+	everything := s.start("receiver-4", "receive_logs_topic '#'", "Waiting for logs")
+	s.run("emitter", "emit_log_topic kern one")
+	s.run("emitter", "emit_log_topic kern.info two")
+	s.run("emitter", "emit_log_topic kern.disk.full three")
+	s.run("emitter", "emit_log_topic auth.critical four")
+	s.run("emitter", "emit_log_topic kern.critical five")
 	for _, receiver := range []*process{star, hash, twice, everything} {
-		receiver.await(1, "kern.critical:five") // the last line: nothing can come after it
-		receiver.stop()
+		receiver.Await("kern.critical:five") // the last line: nothing can come after it
+		receiver.Stop()
 	}
 
 	s.claim(slices.Equal(star.printed(" [x] "), []string{"kern.info:two", "kern.critical:five"}),

@@ -2,11 +2,10 @@ package bench_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
 )
@@ -40,32 +39,14 @@ func dispatch(b *testing.B, prefetch int, unit time.Duration, tasks int) {
 	vhost := harness.NewVhost(b)
 	workers := make([]*harness.Process, 2)
 	for i := range workers {
-		workers[i] = harness.Start(b, vhost.URL, "worker",
+		workers[i] = harness.StartConsumer(b, vhost.URL, "worker",
 			fmt.Sprintf("-prefetch=%d", prefetch), fmt.Sprintf("-unit=%v", unit))
-		workers[i].Await("Waiting for messages")
 	}
 
-	ch := dial(b, vhost.URL)
-	check(b, ch.Confirm(false))
-	confirms := make([]*amqp.DeferredConfirmation, tasks)
+	bodies := slices.Repeat([]string{"....", "."}, tasks/2)
+	ch := harness.Channel(b, vhost.URL)
 	b.StartTimer()
-	for i := range tasks {
-		dots := 4
-		if i%2 == 1 {
-			dots = 1
-		}
-		var err error
-		confirms[i], err = ch.PublishWithDeferredConfirm("", "task_queue", true, false, amqp.Publishing{
-			DeliveryMode: amqp.Persistent,
-			Body:         []byte(strings.Repeat(".", dots)),
-		})
-		check(b, err)
-	}
-	for _, confirm := range confirms {
-		if !confirm.Wait() {
-			b.Fatal("a task was refused")
-		}
-	}
+	harness.Publish(b, ch, "", "task_queue", bodies...)
 	harness.Eventually(b, time.Minute, "all tasks are done", func() bool {
 		done := 0
 		for _, worker := range workers {

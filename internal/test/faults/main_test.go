@@ -6,7 +6,6 @@ package faults_test
 
 import (
 	"flag"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,96 +39,34 @@ func size(short, full int) int {
 	return short
 }
 
-// channel opens a plain connection with a channel on it, which ends with the test.
-func channel(t *testing.T, url string) *amqp.Channel {
+// lifetime is how long a connection may stay silent: one and a half intervals of
+// the heartbeat, two at most.
+const (
+	heartbeat = "heartbeat=2"
+	lifetime  = 2 * 2 * time.Second
+)
+
+// dialTimeout bounds the log-in, and slack what a busy machine adds to it.
+const (
+	dialTimeout = 5 * time.Second
+	slack       = 2 * time.Second
+)
+
+// deliver publishes a message, a small number, and waits until the consumer has
+// printed it.
+func deliver(t testing.TB, ch *amqp.Channel, c harness.Consumer, p *harness.Process, message string) {
 	t.Helper()
-	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(30 * time.Second)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ch
+	harness.PublishMessages(t, ch, c.Exchange, c.Key, amqp.Publishing{
+		Body:    []byte(message),
+		ReplyTo: "nobody", // which is for rpc_server
+	})
+	p.Await(c.Prints + message)
 }
 
-// declare declares a quorum queue, as the programs do.
-func declare(t *testing.T, ch *amqp.Channel, queue string) {
+// wantStderr waits for a line on stderr, wherever it stands among the others.
+func wantStderr(t testing.TB, p *harness.Process, text string) {
 	t.Helper()
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// publish declares the queue, publishes persistent messages to it, and waits for
-// their confirms.
-func publish(t *testing.T, ch *amqp.Channel, queue string, bodies ...string) {
-	t.Helper()
-	declare(t, ch, queue)
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	confirms := make([]*amqp.DeferredConfirmation, len(bodies))
-	for i, body := range bodies {
-		var err error
-		confirms[i], err = ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{
-			DeliveryMode: amqp.Persistent,
-			Body:         []byte(body),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, confirm := range confirms {
-		if !confirm.Wait() {
-			t.Fatalf("%s was not confirmed", bodies[i])
-		}
-	}
-}
-
-// consume consumes from a queue, prefetch messages at a time.
-func consume(t *testing.T, ch *amqp.Channel, queue string, prefetch int) <-chan amqp.Delivery {
-	t.Helper()
-	if err := ch.Qos(prefetch, 0, false); err != nil {
-		t.Fatal(err)
-	}
-	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return deliveries
-}
-
-// next waits for the next delivery.
-func next(t *testing.T, deliveries <-chan amqp.Delivery) amqp.Delivery {
-	t.Helper()
-	select {
-	case d, ok := <-deliveries:
-		if !ok {
-			t.Fatal("the deliveries have ended")
-		}
-		return d
-	case <-time.After(time.Minute):
-		t.Fatal("no delivery within a minute")
-	}
-	panic("not reached")
-}
-
-// numbered returns n texts: prefix1, prefix2, ...
-func numbered(prefix string, n int) []string {
-	texts := make([]string, n)
-	for i := range texts {
-		texts[i] = prefix + strconv.Itoa(i+1)
-	}
-	return texts
-}
-
-// received returns the task that a worker's line tells of, and whether it was
-// marked as redelivered.
-func received(line string) (task string, redelivered, ok bool) {
-	task, ok = strings.CutPrefix(line, " [x] Received ")
-	task, redelivered = strings.CutSuffix(task, " (redelivered)")
-	return task, redelivered, ok
+	harness.Eventually(t, 10*time.Second, "a line on stderr: "+text, func() bool {
+		return strings.Contains(strings.Join(p.Stderr(), "\n"), text)
+	})
 }

@@ -15,9 +15,10 @@ import (
 func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
-	declare(t, ch, "dead_tasks")
-	publish(t, ch, "task_queue", "poison..........", "good")
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "dead_tasks")
+	harness.DeclareQueue(t, ch, "task_queue")
+	harness.Publish(t, ch, "", "task_queue", "poison..........", "good")
 	harness.SharedBroker(t).Ctl("set_policy", "-p", v.Name, "poison", "^task_queue$",
 		`{"delivery-limit":3,"dead-letter-exchange":"","dead-letter-routing-key":"dead_tasks"}`)
 
@@ -25,14 +26,15 @@ func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 	crashes := 0
 	for {
 		worker := harness.Start(t, v.URL, "worker")
-		task, redelivered, _ := received(worker.Await(" [x] Received ").Text)
-		if task == "good" {
+		worker.Await(" [x] Received ")
+		got := receivedBy(worker)[0]
+		if got.task == "good" {
 			worker.Await(" [x] Done")
 			worker.Stop()
 			break
 		}
-		if redelivered != (crashes > 0) {
-			t.Errorf("after %d crashes the task is marked as redelivered: %v", crashes, redelivered)
+		if got.redelivered != (crashes > 0) {
+			t.Errorf("after %d crashes the task is marked as redelivered: %v", crashes, got.redelivered)
 		}
 		worker.Kill()
 		worker.Wait()
@@ -44,7 +46,7 @@ func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 		t.Errorf("the task has crashed %d workers, want 4", crashes)
 	}
 
-	dead := next(t, consume(t, ch, "dead_tasks", 1))
+	dead := harness.Next(t, harness.Consume(t, ch, "dead_tasks", 1))
 	deaths, _ := dead.Headers["x-death"].([]any)
 	if string(dead.Body) != "poison.........." || len(deaths) != 1 {
 		t.Fatalf("dead_tasks holds %q with the deaths %v", dead.Body, deaths)
@@ -71,9 +73,9 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 	countsNack := strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "4.0.") ||
 		strings.HasPrefix(version, "4.1.") || strings.HasPrefix(version, "4.2.")
 
-	main := channel(t, v.URL)
-	declare(t, main, "dead")
-	died := consume(t, main, "dead", 0)
+	main := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, main, "dead")
+	died := harness.Consume(t, main, "dead", 0)
 
 	for _, way := range []struct {
 		name   string
@@ -85,9 +87,10 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 		{"channel lost", func(_ amqp.Delivery, ch *amqp.Channel) error { return ch.Close() }, true},
 	} {
 		queue := "task " + way.name
-		publish(t, channel(t, v.URL), queue, "task")
-		ch := channel(t, v.URL)
-		deliveries := consume(t, ch, queue, 1)
+		ch := harness.Channel(t, v.URL)
+		harness.DeclareQueue(t, ch, queue)
+		harness.Publish(t, ch, "", queue, "task")
+		deliveries := harness.Consume(t, ch, queue, 1)
 		timeout := time.After(time.Minute)
 		returns, dead := 0, false
 		for !dead && returns < 6 {
@@ -98,8 +101,8 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 				}
 				returns++
 				if ch.IsClosed() {
-					ch = channel(t, v.URL)
-					deliveries = consume(t, ch, queue, 1)
+					ch = harness.Channel(t, v.URL)
+					deliveries = harness.Consume(t, ch, queue, 1)
 				}
 			case <-died:
 				dead = true

@@ -83,7 +83,7 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 	messages, kills := size(3000, 25_000), size(2, 6)
 	broker := harness.StartBroker(t)
 	v := broker.NewVhost()
-	declare(t, channel(t, v.URL), "confirmed")
+	harness.DeclareQueue(t, harness.Channel(t, v.URL), "confirmed")
 	broker.SaveQueues()
 
 	var (
@@ -167,8 +167,8 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 
 	delivered := make(map[string]int)
 	total := 0
-	for _, id := range drain(t, v, "confirmed") {
-		delivered[id]++
+	for _, d := range v.Drain("confirmed") {
+		delivered[string(d.Body)]++
 		total++
 	}
 	lost := 0
@@ -192,7 +192,7 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
-	publish(t, channel(t, broker.URL()), "confirmed", "before")
+	harness.DeclareQueue(t, harness.Channel(t, broker.URL()), "confirmed")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	const publishers = 10
@@ -204,7 +204,7 @@ func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 			close(connected)
 			<-frozen
 			var running sync.WaitGroup
-			for _, id := range numbered("m", publishers) {
+			for _, id := range harness.Numbered("m", publishers) {
 				running.Go(func() { fates <- s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "confirmed"}, persistent(id)) })
 			}
 			running.Wait()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,20 +25,17 @@ func TestConsumersSurviveBrokerCrash(t *testing.T) {
 	broker := harness.StartBroker(t)
 	url := broker.NewVhost().URL
 
-	consumers := []struct {
-		program *harness.Process
-		waiting string // the line when it is ready
-		message string // what the line for a message contains
-	}{
-		{harness.Start(t, url, "receive"), " [*] Waiting for messages", " [x] Received load"},
-		{harness.Start(t, url, "worker"), " [*] Waiting for messages", " [x] Received load"},
-		{harness.Start(t, url, "receive_logs"), " [*] Waiting for logs", " [x] load"},
-		{harness.Start(t, url, "receive_logs_direct", "info", "error"), " [*] Waiting for logs", " [x] error:load"},
-		{harness.Start(t, url, "receive_logs_topic", "kern.*"), " [*] Waiting for logs", " [x] kern.critical:load"},
-		{harness.Start(t, url, "rpc_server"), " [x] Awaiting RPC requests", " [.] fib(10)"},
+	consumers := harness.Consumers()
+	programs := make([]*harness.Process, len(consumers))
+	for i, c := range consumers {
+		programs[i] = c.Start(t, url)
 	}
-	for _, c := range consumers {
-		c.program.Await(c.waiting)
+	awaitTwenty := func() {
+		for i, c := range consumers {
+			for range 20 {
+				programs[i].Await(c.Prints + "10")
+			}
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	connected := make(chan time.Time, 1)
@@ -53,34 +49,28 @@ func TestConsumersSurviveBrokerCrash(t *testing.T) {
 		<-ended
 	}()
 	<-connected
-	for _, c := range consumers {
-		for range 20 {
-			c.program.Await(c.message)
-		}
-	}
+	awaitTwenty()
 
 	broker.SaveQueues()
 	broker.Kill()
-	for _, c := range consumers {
-		c.program.Await(" [!] connection lost")
+	for _, p := range programs {
+		p.Await(" [!] connection lost")
 	}
 	broker.Up()
 	accepting := <-connected // the load came first: it tries ten times as often
-	for _, c := range consumers {
-		c.program.Await(" [!] connected again")
-		waiting := c.program.Await(c.waiting).At.Sub(accepting)
-		message := c.program.Await(c.message).At.Sub(accepting)
+	for i, c := range consumers {
+		programs[i].Await(" [!] connected again")
+		waiting := programs[i].Await(c.Ready).At.Sub(accepting)
+		message := programs[i].Await(c.Prints + "10").At.Sub(accepting)
 		t.Logf("%-20s waits %4d ms, and has its first message %4d ms, after the broker accepts connections",
-			c.program.Name(), waiting.Milliseconds(), message.Milliseconds())
+			c.Program, waiting.Milliseconds(), message.Milliseconds())
 		if max(waiting, message) > recoveryTime {
-			t.Errorf("%s took longer than %v", c.program.Name(), recoveryTime)
+			t.Errorf("%s took longer than %v", c.Program, recoveryTime)
 		}
 	}
-	for _, c := range consumers {
-		for range 20 {
-			c.program.Await(c.message)
-		}
-		c.program.Stop()
+	awaitTwenty()
+	for _, p := range programs {
+		p.Stop()
 	}
 }
 
@@ -109,18 +99,12 @@ func load(ctx context.Context, url string, connected chan<- time.Time) {
 		case connected <- accepted:
 		case <-ctx.Done():
 		}
-		for n := 1; ; n++ {
-			body := []byte(fmt.Sprintf("load %d", n))
-			for _, to := range []struct{ exchange, key string }{
-				{"", "hello"}, {"", "task_queue"}, {"logs", ""}, {"direct_logs", "error"}, {"topic_logs", "kern.critical"},
-			} {
-				if err := ch.PublishWithContext(ctx, to.exchange, to.key, false, false, amqp.Publishing{Body: body}); err != nil {
+		for {
+			for _, c := range harness.Consumers() {
+				msg := amqp.Publishing{Body: []byte("10"), ReplyTo: "nobody"}
+				if err := ch.PublishWithContext(ctx, c.Exchange, c.Key, false, false, msg); err != nil {
 					return err
 				}
-			}
-			request := amqp.Publishing{Body: []byte("10"), ReplyTo: "nobody"}
-			if err := ch.PublishWithContext(ctx, "", "rpc_queue", false, false, request); err != nil {
-				return err
 			}
 			select {
 			case <-tick.C:
@@ -143,22 +127,17 @@ func load(ctx context.Context, url string, connected chan<- time.Time) {
 func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	for _, c := range []struct{ program, waiting, queue string }{
-		{"receive", " [*] Waiting for messages", "hello"},
-		{"worker", " [*] Waiting for messages", "task_queue"},
-		{"rpc_server", " [x] Awaiting RPC requests", "rpc_queue"},
-	} {
-		p := harness.Start(t, v.URL, c.program)
-		p.Await(c.waiting)
-		v.DeleteQueue(c.queue)
+	ch := harness.Channel(t, v.URL)
+	for _, c := range harness.Consumers() {
+		if c.Exchange != "" {
+			continue // nobody else may delete its queue
+		}
+		p := c.Start(t, v.URL)
+		v.DeleteQueue(c.Key)
 		p.Await(" [!] the broker cancelled the consumer")
 		p.Await(" [!] connected again")
-		p.Await(c.waiting)
-		request := amqp.Publishing{Body: []byte("10"), ReplyTo: "nobody"}
-		if err := channel(t, v.URL).PublishWithContext(t.Context(), "", c.queue, false, false, request); err != nil {
-			t.Fatal(err)
-		}
-		p.Await("10")
+		p.Await(c.Ready)
+		deliver(t, ch, c, p, "10")
 		p.Stop()
 	}
 }
@@ -172,9 +151,9 @@ func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 		application:set_env(rabbit, channel_tick_interval, 500).`)
 	v := broker.NewVhost()
 
-	slow := harness.Start(t, v.URL, "worker", "-unit", "2s")
-	slow.Await(" [*] Waiting")
-	publish(t, channel(t, v.URL), "task_queue", "first...")
+	slow := harness.StartConsumer(t, v.URL, "worker", "-unit=2s")
+	ch := harness.Channel(t, v.URL)
+	harness.Publish(t, ch, "", "task_queue", "first...")
 	slow.Await(" [x] Received first...")
 
 	// While it is busy, its task goes to somebody else.
@@ -188,45 +167,12 @@ func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 
 	slow.Await(" [x] Done")
 	t.Log(slow.Await(" [!] ").Text)
-	slow.Await(" [*] Waiting")
-	publish(t, channel(t, v.URL), "task_queue", "second")
+	slow.Await(harness.WaitingForMessages)
+	harness.Publish(t, ch, "", "task_queue", "second")
 	slow.Await(" [x] Received second")
 	slow.Await(" [x] Done")
 	slow.Stop()
-	harness.Eventually(t, 10*time.Second, "task_queue is empty", func() bool {
-		q := v.Queue("task_queue")
-		return q.Ready == 0 && q.Unacked == 0
-	})
-}
-
-// The task is done, but the broker never hears of it: it can only have it done
-// again, and it says so. What it has heard of is not done again.
-func TestTaskIsDoneAgainWhenItsAcknowledgementIsLost(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	w := newWire(t, v.URL)
-	worker := harness.Start(t, w.URL, "worker", "-unit", "1ms")
-	worker.Await(" [*] Waiting")
-	w.CutAtAck()
-	publish(t, channel(t, v.URL), "task_queue", "first.")
-	publish(t, channel(t, v.URL), "task_queue", "second.")
-
-	worker.Await(" [x] Received second.")
-	worker.Await(" [x] Done")
-	worker.Stop()
-	want := []string{
-		" [*] Waiting for messages. To exit press CTRL+C",
-		" [x] Received first.", " [x] Done",
-		" [*] Waiting for messages. To exit press CTRL+C",
-		" [x] Received first. (redelivered)", " [x] Done",
-		" [x] Received second.", " [x] Done",
-	}
-	if got := worker.Stdout(); !slices.Equal(got, want) {
-		t.Errorf("the worker printed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	if q := v.Queue("task_queue"); q.Ready != 0 {
-		t.Errorf("%d tasks are left", q.Ready)
-	}
+	v.AwaitQueue("task_queue", 0, 0)
 }
 
 // A worker has m1 in hand, and m2 to m5 ahead, when its connection is cut.
@@ -237,11 +183,33 @@ func TestTaskIsDoneAgainWhenItsAcknowledgementIsLost(t *testing.T) {
 // has worked on. If it ever stops doing so, this test says that too.
 func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 	t.Parallel()
-	messages := numbered("m", 10)
+	messages := harness.Numbered("m", 10)
+	newQueue := func(t *testing.T) *harness.Vhost {
+		v := harness.NewVhost(t)
+		ch := harness.Channel(t, v.URL)
+		harness.DeclareQueue(t, ch, "tasks")
+		harness.Publish(t, ch, "", "tasks", messages...)
+		return v
+	}
+	// takeOver cuts the connections, and has another worker take the next five.
+	takeOver := func(t *testing.T, v *harness.Vhost) (other *amqp.Channel) {
+		v.CloseConnections("fault test")
+		other = harness.Channel(t, v.URL)
+		others := harness.Consume(t, other, "tasks", 5)
+		for range 5 {
+			harness.Next(t, others)
+		}
+		return other
+	}
+	lost := func(v *harness.Vhost) []string {
+		left := v.Drain("tasks")
+		return slices.DeleteFunc(slices.Clone(messages), func(m string) bool {
+			return slices.ContainsFunc(left, func(d amqp.Delivery) bool { return string(d.Body) == m })
+		})
+	}
 
 	t.Run("amqp091-go's recovery loses m6", func(t *testing.T) {
-		v := harness.NewVhost(t)
-		publish(t, channel(t, v.URL), "tasks", messages...)
+		v := newQueue(t)
 		dials, takenOver := 0, make(chan struct{})
 		conn, err := amqp.DialConfig(v.URL, amqp.Config{
 			Recovery: &amqp.Recovery{},
@@ -260,17 +228,12 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		deliveries := consume(t, ch, "tasks", 5)
-		m1 := next(t, deliveries)
-		v.CloseConnections("fault test")
-		other := channel(t, v.URL)
-		others := consume(t, other, "tasks", 5)
-		for range 5 {
-			next(t, others)
-		}
+		deliveries := harness.Consume(t, ch, "tasks", 5)
+		m1 := harness.Next(t, deliveries)
+		other := takeOver(t, v)
 		close(takenOver)
 		for d := m1; string(d.Body) != "m6"; {
-			d = next(t, deliveries)
+			d = harness.Next(t, deliveries)
 		}
 		if err := m1.Ack(false); err != nil {
 			t.Fatal(err)
@@ -281,14 +244,13 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 		if err := other.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if lost := slices.DeleteFunc(slices.Clone(messages), contained(drain(t, v, "tasks"))); !slices.Equal(lost, []string{"m6"}) {
+		if lost := lost(v); !slices.Equal(lost, []string{"m6"}) {
 			t.Errorf("lost: %v, want m6. Does amqp091-go tell old delivery tags from new ones now?", lost)
 		}
 	})
 
 	t.Run("a session does not", func(t *testing.T) {
-		v := harness.NewVhost(t)
-		publish(t, channel(t, v.URL), "tasks", messages...)
+		v := newQueue(t)
 		cut, takenOver := make(chan struct{}), make(chan struct{})
 		done := make(chan error)
 		go func() {
@@ -324,12 +286,7 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 			})
 		}()
 		<-cut
-		v.CloseConnections("fault test")
-		other := channel(t, v.URL)
-		others := consume(t, other, "tasks", 5)
-		for range 5 {
-			next(t, others)
-		}
+		other := takeOver(t, v)
 		close(takenOver)
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -337,33 +294,10 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 		if err := other.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if lost := slices.DeleteFunc(slices.Clone(messages), contained(drain(t, v, "tasks"))); len(lost) > 0 {
+		if lost := lost(v); len(lost) > 0 {
 			t.Errorf("lost: %v", lost)
 		}
 	})
-}
-
-// drain takes all that is in a queue.
-func drain(t *testing.T, v *harness.Vhost, queue string) []string {
-	t.Helper()
-	ch := channel(t, v.URL)
-	publish(t, ch, queue, "end")
-	deliveries := consume(t, ch, queue, 100)
-	var bodies []string
-	for {
-		d := next(t, deliveries)
-		if err := d.Ack(false); err != nil {
-			t.Fatal(err)
-		}
-		if string(d.Body) == "end" {
-			return bodies
-		}
-		bodies = append(bodies, string(d.Body))
-	}
-}
-
-func contained(in []string) func(string) bool {
-	return func(s string) bool { return slices.Contains(in, s) }
 }
 
 // A broker that still counts the connection that was lost may have no room for a
@@ -372,13 +306,12 @@ func TestConsumerWaitsForRoomForItsConnection(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	broker := harness.SharedBroker(t)
-	p := harness.Start(t, v.URL, "receive")
-	p.Await(" [*] Waiting for messages")
+	p := harness.StartConsumer(t, v.URL, "receive")
 	broker.Ctl("set_vhost_limits", "-p", v.Name, `{"max-connections":0}`)
 	v.CloseConnections("make room")
 	p.Await("is reached; connecting again")
 	broker.Ctl("clear_vhost_limits", "-p", v.Name)
 	p.Await(" [!] connected again")
-	p.Await(" [*] Waiting for messages")
+	p.Await(harness.WaitingForMessages)
 	p.Stop()
 }

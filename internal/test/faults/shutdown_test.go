@@ -1,154 +1,177 @@
 package faults_test
 
 import (
-	"net"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// interrupt sends Ctrl+C and returns the exit status and how long the program
-// took to end.
-func interrupt(p *harness.Process) (status int, took time.Duration) {
+const finishing = " [!] finishing what is in hand; press CTRL+C again to leave at once"
+
+// wantEnd sends Ctrl+C, and expects exit status 0 within the limit.
+func wantEnd(t *testing.T, p *harness.Process, limit time.Duration) {
+	t.Helper()
 	start := time.Now()
 	p.Interrupt()
-	status = p.Wait()
-	return status, time.Since(start)
+	if status := p.Wait(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if took := time.Since(start); took > limit {
+		t.Errorf("Ctrl+C took %v, want %v", took, limit)
+	}
 }
 
-// endsWithin has a program started several times, and interrupts it. Half of the
-// times it must be out within the limit: the machine may be busy with other tests.
-func endsWithin(t *testing.T, name string, limit time.Duration, start func() *harness.Process) {
+// endsWithin starts a program several times, and interrupts it, with Ctrl+C and SIGTERM by turns. It
+// must print no more then, and half of the times be out within the limit: the machine may be busy
+// with other tests.
+func endsWithin(t *testing.T, limit time.Duration, start func() *harness.Process) {
 	t.Helper()
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	var times []time.Duration
-	for range 5 {
-		status, took := interrupt(start())
-		if status != 0 {
-			t.Errorf("%s: exit status %d after Ctrl+C", name, status)
+	for i := range 5 {
+		p := start()
+		printed := len(p.Stdout())
+		began := time.Now()
+		p.Signal(signals[i%2])
+		if status := p.Wait(); status != 0 || len(p.Stdout()) > printed {
+			t.Errorf("exit status %d after %v; it printed:\n%s", status, signals[i%2], p.Output())
 		}
-		times = append(times, took.Round(time.Millisecond))
+		times = append(times, time.Since(began).Round(time.Millisecond))
 	}
 	slices.Sort(times)
-	t.Logf("%s: out in %v", name, times)
+	t.Logf("out in %v", times)
 	if median := times[len(times)/2]; median > limit {
-		t.Errorf("%s: out in %v, want %v", name, median, limit)
+		t.Errorf("out in %v, want %v", median, limit)
 	}
 }
 
-func TestIdleProgramEndsAtOnce(t *testing.T) {
-	v := harness.NewVhost(t)
-	for _, c := range []struct {
-		program, waiting string
-		args             []string
-	}{
-		{"receive", " [*] Waiting for messages", nil},
-		{"worker", " [*] Waiting for messages", []string{"-prefetch", "10"}},
-		{"receive_logs_topic", " [*] Waiting for logs", []string{"#"}},
-		{"rpc_server", " [x] Awaiting RPC requests", nil},
-	} {
-		endsWithin(t, c.program, 200*time.Millisecond, func() *harness.Process {
-			p := harness.Start(t, v.URL, c.program, c.args...)
-			p.Await(c.waiting)
-			return p
+func TestIdleProgramEndsAtOnce(t *testing.T) { // not parallel: it takes the time
+	for _, c := range harness.Consumers() {
+		t.Run(c.Program, func(t *testing.T) {
+			v := harness.NewVhost(t)
+			endsWithin(t, 200*time.Millisecond, func() *harness.Process { return c.Start(t, v.URL) })
 		})
 	}
 }
 
-// The broker is away, or is there and says nothing.
+func TestClientThatNobodyAnswersEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	calls := 0
+	endsWithin(t, time.Second, func() *harness.Process {
+		client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "5", "6")
+		calls += 2
+		v.AwaitReady("rpc_queue", calls)
+		return client
+	})
+}
+
+// The broker is away.
 func TestProgramEndsAtOnceWhileItIsReconnecting(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	endsWithin(t, "worker without a broker", time.Second, func() *harness.Process {
-		w := newWire(t, v.URL)
-		p := harness.Start(t, w.URL, "worker")
-		p.Await(" [*] Waiting")
-		w.Close()
+	endsWithin(t, time.Second, func() *harness.Process {
+		n := newNetwork(t, v.URL)
+		p := harness.StartConsumer(t, n.through(v.URL, ""), "worker")
+		n.down()
 		p.Await(" [!] connection lost")
 		p.Await(" [!] connect to ")
 		return p
 	})
-
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	endsWithin(t, "worker with a silent broker", time.Second, func() *harness.Process {
-		p := harness.Start(t, "amqp://guest:guest@"+silent.Addr().String(), "worker")
-		conn, err := silent.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return p
-	})
 }
 
-// The task in hand is finished. What is waiting behind it is somebody else's at
-// once, and in its order.
-func TestInterruptedWorkerFinishesItsTaskAndHandsTheRestBack(t *testing.T) {
+// The broker is there and says nothing. Somebody who has stopped the program needs no advice.
+func TestProgramEndsAtOnceWhileItIsConnecting(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
-	publish(t, ch, "task_queue", "t1.", "t2", "t3", "t4", "t5")
-	leaving := harness.Start(t, v.URL, "worker", "-prefetch", "5", "-unit", "4s")
-	leaving.Await(" [x] Received t1.")
-	harness.Eventually(t, 10*time.Second, "all five tasks are with the first worker", func() bool {
-		return v.Queue("task_queue").Unacked == 5
-	})
-	other := harness.Start(t, v.URL, "worker")
-	other.Await(" [*] Waiting")
+	for _, program := range []string{"receive", "send"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			endsWithin(t, time.Second, func() *harness.Process {
+				n := newNetwork(t, v.URL)
+				silent := n.fail(upstream, &fault{})
+				p := harness.Start(t, n.through(v.URL, ""), program)
+				t.Cleanup(func() {
+					if strings.Contains(p.Output(), "Check that") {
+						t.Errorf("it printed:\n%s", p.Output())
+					}
+				})
+				harness.Eventually(t, time.Minute, "the program connects", func() bool { return silent.met.Load() > 0 })
+				return p
+			})
+		})
+	}
+}
 
-	start := time.Now()
-	leaving.Interrupt()
-	for _, task := range []string{"t2", "t3", "t4", "t5"} {
-		other.Await(" [x] Received " + task + " (redelivered)")
-	}
-	other.Await(" [x] Done")
-	back := time.Since(start)
-	if !leaving.Running() || slices.Contains(leaving.Stdout(), " [x] Done") {
-		t.Error("the tasks were handed back only when the first worker was done")
-	}
-	leaving.Await(" [!] finishing what is in hand")
-	leaving.Await(" [x] Done")
-	if status := leaving.Wait(); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	t.Logf("the other worker was done with the rest %v after Ctrl+C", back.Round(time.Millisecond))
+// The task in hand is finished and acknowledged. Then what was delivered behind it is another
+// worker's, in its order.
+func TestInterruptedWorkerFinishesItsTaskAndHandsTheRestBack(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			v := harness.NewVhost(t)
+			ch := harness.Channel(t, v.URL)
+			harness.DeclareQueue(t, ch, "task_queue")
+			harness.Publish(t, ch, "", "task_queue", "t1.", "t2", "t3", "t4", "t5")
+			leaving := harness.StartConsumer(t, v.URL, "worker", "-prefetch=5", "-unit=6s")
+			leaving.Await(" [x] Received t1.")
+			v.AwaitQueue("task_queue", 0, 5)
+			other := harness.StartConsumer(t, v.URL, "worker")
 
-	publish(t, ch, "task_queue", "t6")
-	other.Await(" [x] Received t6")
-	other.Await(" [x] Done")
-	other.Stop()
-	var got []string
-	for _, r := range receivedBy(other) {
-		got = append(got, r.task)
-	}
-	if want := []string{"t2", "t3", "t4", "t5", "t6"}; !slices.Equal(got, want) {
-		t.Errorf("the other worker received %v, want %v", got, want)
-	}
-	if q := v.Queue("task_queue"); q.Ready != 0 {
-		t.Errorf("%d tasks are left", q.Ready)
+			leaving.Signal(signal)
+			leaving.Await(finishing)
+			leaving.Await(" [x] Done")
+			if status := leaving.Wait(); status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+			for _, task := range []string{"t2", "t3", "t4", "t5"} {
+				other.Await(" [x] Received " + task + " (redelivered)")
+			}
+
+			harness.Publish(t, ch, "", "task_queue", "t6")
+			other.Await(" [x] Received t6")
+			other.Await(" [x] Done")
+			other.Stop()
+			var got []string
+			for _, r := range receivedBy(other) {
+				got = append(got, r.task)
+			}
+			if want := []string{"t2", "t3", "t4", "t5", "t6"}; !slices.Equal(got, want) {
+				t.Errorf("the other worker received %v, want %v", got, want)
+			}
+			v.AwaitReady("task_queue", 0)
+		})
 	}
 }
 
 func TestSecondInterruptEndsTheProgramOnTheSpot(t *testing.T) {
 	t.Parallel()
-	v := harness.NewVhost(t)
-	publish(t, channel(t, v.URL), "task_queue", "long"+strings.Repeat(".", 60))
-	worker := harness.Start(t, v.URL, "worker")
-	worker.Await(" [x] Received long")
-	worker.Interrupt()
-	worker.Await(" [!] finishing what is in hand; press CTRL+C again to leave at once")
-	status, took := interrupt(worker)
-	t.Logf("out in %v", took.Round(time.Millisecond))
-	if status == 0 || took > 200*time.Millisecond {
-		t.Errorf("exit status %d after %v", status, took)
+	for _, signals := range [][2]os.Signal{
+		{os.Interrupt, os.Interrupt},
+		{syscall.SIGTERM, os.Interrupt},
+		{os.Interrupt, syscall.SIGTERM},
+	} {
+		t.Run(fmt.Sprint(signals), func(t *testing.T) {
+			t.Parallel()
+			v := harness.NewVhost(t)
+			worker := harness.StartConsumer(t, v.URL, "worker", "-unit=1h")
+			harness.Publish(t, harness.Channel(t, v.URL), "", "task_queue", "long.")
+			worker.Await(" [x] Received long")
+			worker.Signal(signals[0])
+			worker.Await(finishing)
+			start := time.Now()
+			worker.Signal(signals[1])
+			if status, took := worker.Wait(), time.Since(start); status != -1 || took > 200*time.Millisecond {
+				t.Errorf("exit status %d after %v, want an end by the signal", status, took)
+			}
+			v.AwaitReady("task_queue", 1) // not done, not lost
+		})
 	}
-	harness.Eventually(t, 10*time.Second, "the task is back in the queue", func() bool {
-		return v.Queue("task_queue").Ready == 1
-	})
 }

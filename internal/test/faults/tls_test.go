@@ -20,6 +20,123 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
+// A broker that proves who it is, and wants proof of who its clients are.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newAuthority(t, "our CA"), newAuthority(t, "another CA")
+	later, before := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	ours.issue(path("cert.pem"), path("key.pem"), later) // the broker's
+	ours.issue(path("client.pem"), path("client-key.pem"), later)
+	ours.issue(path("expired.pem"), path("expired-key.pem"), before)
+	theirs.issue(path("stranger.pem"), path("stranger-key.pem"), later)
+	writePEM(t, path("ca.pem"), "CERTIFICATE", ours.cert.Raw)
+	writePEM(t, path("other-ca.pem"), "CERTIFICATE", theirs.cert.Raw)
+	if err := os.WriteFile(path("garbage.pem"), []byte("no certificate\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	broker := harness.StartBroker(t, harness.TLS(dir), harness.Config(
+		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true"))
+
+	address := broker.TLSAddress()
+	port := address[strings.LastIndex(address, ":"):]
+	plainPort := ":" + parseURL(t, broker.URL()).Port()
+	query := func(ca, cert, key string) string {
+		values := url.Values{}
+		for name, file := range map[string]string{"cacertfile": ca, "certfile": cert, "keyfile": key} {
+			if file != "" {
+				values.Set(name, path(file))
+			}
+		}
+		return "/?" + values.Encode()
+	}
+	good := query("ca.pem", "client.pem", "client-key.pem")
+
+	t.Run("works", func(t *testing.T) {
+		url := "amqps://guest:guest@localhost" + port + good
+		direct := harness.Channel(t, broker.URL())
+		var running []*harness.Process
+		for _, c := range harness.Consumers() {
+			p := c.Start(t, url)
+			deliver(t, direct, c, p, "1")
+			running = append(running, p)
+		}
+		for _, program := range append(harness.Publishers(), "rpc_client") {
+			harness.Run(t, url, 0, program)
+		}
+		harness.Run(t, url, 0, "publisher_confirms", "-n=10")
+		for _, p := range running {
+			p.Stop()
+		}
+	})
+
+	refused := func(name, url, want, advice string) {
+		t.Run(name, func(t *testing.T) {
+			for _, program := range []string{"send", "receive"} {
+				line := harness.WantFailure(t, harness.Start(t, url, program))
+				t.Log(line)
+				if !strings.Contains(line, want) || !strings.Contains(line, advice) || strings.Contains(line, "guest") {
+					t.Errorf("%s printed %q, want %q and %q", program, line, want, advice)
+				}
+			}
+		})
+	}
+	amqps := "amqps://guest:guest@localhost" + port
+	const nameCA = "name its file: amqps://...?cacertfile=ca.pem"
+	const nameFiles = "Check the PEM files in AMQP_URL or -url: amqps"
+	const nameCert = "a client certificate if it wants one: amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=client-key.pem"
+	refused("no CA", amqps+query("", "client.pem", "client-key.pem"), "certificate signed by unknown authority", nameCA)
+	refused("another CA", amqps+query("other-ca.pem", "client.pem", "client-key.pem"), "certificate signed by unknown authority", nameCA)
+	refused("another host name", "amqps://guest:guest@127.0.0.1"+port+good, "127.0.0.1", "Use the host name")
+	refused("turning verification off", amqps+query("", "client.pem", "client-key.pem")+"&verify=verify_none", "certificate signed by unknown authority", nameCA)
+	// The broker refuses a client after the handshake. Its reason arrives, unless
+	// the reset of the connection is faster.
+	refused("no client certificate", amqps+query("ca.pem", "", ""), "", nameCert)
+	refused("client certificate of another CA", amqps+query("ca.pem", "stranger.pem", "stranger-key.pem"), "", nameCert)
+	refused("expired client certificate", amqps+query("ca.pem", "expired.pem", "expired-key.pem"), "", nameCert)
+	refused("client certificate without key", amqps+query("ca.pem", "client.pem", ""), "client.pem", nameFiles)
+	refused("key of another certificate", amqps+query("ca.pem", "client.pem", "expired-key.pem"), "private key does not match", nameFiles)
+	refused("no CA file", amqps+query("nowhere.pem", "client.pem", "client-key.pem"), "nowhere.pem: no such file", nameFiles)
+	refused("garbage as CA file", amqps+query("garbage.pem", "client.pem", "client-key.pem"), "garbage.pem\": no PEM certificate in it", nameFiles)
+	refused("garbage as certificate", amqps+query("ca.pem", "garbage.pem", "client-key.pem"), "failed to find any PEM data in certificate input", nameFiles)
+	refused("garbage as key", amqps+query("ca.pem", "client.pem", "garbage.pem"), "failed to find any PEM data in key input", nameFiles)
+	refused("amqp to the TLS port", "amqp://guest:guest@localhost"+port, "connect to amqp://localhost", "where it speaks TLS, write amqps://")
+	refused("amqps to the plain port", "amqps://guest:guest@localhost"+plainPort+good, "does not look like a TLS handshake", "where it does not, write amqp://")
+
+	ours.issue(path("cert.pem"), path("key.pem"), before)
+	broker.Ctl("eval", "ssl:clear_pem_cache().")
+	refused("expired certificate", amqps+good, "certificate has expired", "The broker needs another certificate")
+}
+
+// The broker refuses the log-in of a consumer that comes back. That ends it, and
+// nothing of this shows the password.
+func TestPasswordIsChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	vhost := harness.NewVhost(t)
+	user := parseURL(t, vhost.AddUser(".*", ".*", ".*"))
+	password, _ := user.User.Password()
+	n := newNetwork(t, vhost.URL)
+	p := harness.StartConsumer(t, n.through(user.String(), ""), "receive")
+	if runtime.GOOS == "linux" {
+		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Pid()))
+		if err != nil || strings.Contains(string(title), password) {
+			t.Errorf("its title is %q, %v", title, err)
+		}
+	}
+	n.down()
+	p.Await("connection lost: ")
+	harness.SharedBroker(t).Ctl("change_password", user.User.Username(), "another")
+	n.up()
+	p.Await("Check the user name and the password in AMQP_URL or -url")
+	if status := p.Wait(); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	if strings.Contains(p.Output(), password) {
+		t.Errorf("the password is in the output:\n%s", p.Output())
+	}
+}
+
 // An authority issues certificates.
 type authority struct {
 	t    testing.TB
@@ -64,12 +181,10 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	return cert, key
 }
 
-// issue writes name.pem and name-key.pem: a certificate for localhost and for
-// clients, which ends then.
-func (a *authority) issue(dir, name string, notAfter time.Time) {
+// issue writes a certificate for localhost and for clients, which ends then, and its key.
+func (a *authority) issue(certFile, keyFile string, notAfter time.Time) {
 	a.t.Helper()
 	cert, key := a.sign(&x509.Certificate{
-		Subject:     pkix.Name{CommonName: name},
 		DNSNames:    []string{"localhost"},
 		NotAfter:    notAfter,
 		KeyUsage:    x509.KeyUsageDigitalSignature,
@@ -79,148 +194,13 @@ func (a *authority) issue(dir, name string, notAfter time.Time) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	writePEM(a.t, filepath.Join(dir, name+".pem"), "CERTIFICATE", cert.Raw)
-	writePEM(a.t, filepath.Join(dir, name+"-key.pem"), "PRIVATE KEY", der)
+	writePEM(a.t, certFile, "CERTIFICATE", cert.Raw)
+	writePEM(a.t, keyFile, "PRIVATE KEY", der)
 }
 
 func writePEM(t testing.TB, file, kind string, der []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func copyFile(t testing.TB, to, from string) {
-	t.Helper()
-	content, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, content, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A broker that proves who it is, and wants proof of who its clients are.
-func TestTLS(t *testing.T) {
-	t.Parallel()
-	ours, theirs := newAuthority(t, "our CA"), newAuthority(t, "another CA")
-	later, before := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
-	dir := t.TempDir()
-	path := func(name string) string { return filepath.Join(dir, name) }
-	ours.issue(dir, "server", later)
-	ours.issue(dir, "expired-server", before)
-	ours.issue(dir, "client", later)
-	ours.issue(dir, "expired", before)
-	theirs.issue(dir, "stranger", later)
-	writePEM(t, path("ca.pem"), "CERTIFICATE", ours.cert.Raw)
-	writePEM(t, path("other-ca.pem"), "CERTIFICATE", theirs.cert.Raw)
-	if err := os.WriteFile(path("garbage.pem"), []byte("no certificate\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	copyFile(t, path("cert.pem"), path("server.pem"))
-	copyFile(t, path("key.pem"), path("server-key.pem"))
-	broker := harness.StartBroker(t, harness.TLS(dir), harness.Config(
-		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true"))
-
-	address := broker.TLSAddress()
-	port := address[strings.LastIndex(address, ":"):]
-	plainPort := ":" + parseURL(t, broker.URL()).Port()
-	query := func(ca, cert, key string) string {
-		values := url.Values{}
-		for name, file := range map[string]string{"cacertfile": ca, "certfile": cert, "keyfile": key} {
-			if file != "" {
-				values.Set(name, path(file))
-			}
-		}
-		return "/?" + values.Encode()
-	}
-	good := query("ca.pem", "client.pem", "client-key.pem")
-
-	t.Run("works", func(t *testing.T) {
-		url := "amqps://guest:guest@localhost" + port + good
-		for _, c := range consumers {
-			p := c.start(t, url)
-			if c.program == "rpc_server" {
-				if got := harness.Run(t, url, 0, "rpc_client", "10").Stdout(); got[len(got)-1] != " [.] Got 55" {
-					t.Errorf("rpc_client printed %q", got)
-				}
-			} else {
-				c.deliver(t, channel(t, broker.URL()), p, "1")
-			}
-			p.Stop()
-		}
-		for _, program := range []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic"} {
-			if got := harness.Run(t, url, 0, program).Stdout(); len(got) != 1 || !strings.HasPrefix(got[0], " [x] Sent ") {
-				t.Errorf("%s printed %q", program, got)
-			}
-		}
-		harness.Run(t, url, 0, "publisher_confirms", "-n=10")
-	})
-
-	refused := func(name, url, want, advice string) {
-		t.Run(name, func(t *testing.T) {
-			for _, program := range []string{"send", "receive"} {
-				line := wantFailure(t, harness.Start(t, url, program))
-				t.Log(line)
-				if !strings.Contains(line, want) || !strings.Contains(line, advice) || strings.Contains(line, "guest") {
-					t.Errorf("%s printed %q, want %q and %q", program, line, want, advice)
-				}
-			}
-		})
-	}
-	amqps := "amqps://guest:guest@localhost" + port
-	const nameCA = "name its file: amqps://...?cacertfile=ca.pem"
-	const nameFiles = "Check the PEM files in AMQP_URL or -url: amqps"
-	const nameCert = "a client certificate if it wants one: amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=client-key.pem"
-	refused("no CA", amqps+query("", "client.pem", "client-key.pem"), "certificate signed by unknown authority", nameCA)
-	refused("another CA", amqps+query("other-ca.pem", "client.pem", "client-key.pem"), "certificate signed by unknown authority", nameCA)
-	refused("another host name", "amqps://guest:guest@127.0.0.1"+port+good, "127.0.0.1", "Use the host name")
-	refused("turning verification off", amqps+query("", "client.pem", "client-key.pem")+"&verify=verify_none", "certificate signed by unknown authority", nameCA)
-	// The broker refuses a client after the handshake. Its reason arrives, unless
-	// the reset of the connection is faster.
-	refused("no client certificate", amqps+query("ca.pem", "", ""), "", nameCert)
-	refused("client certificate of another CA", amqps+query("ca.pem", "stranger.pem", "stranger-key.pem"), "", nameCert)
-	refused("expired client certificate", amqps+query("ca.pem", "expired.pem", "expired-key.pem"), "", nameCert)
-	refused("client certificate without key", amqps+query("ca.pem", "client.pem", ""), "client.pem", nameFiles)
-	refused("key of another certificate", amqps+query("ca.pem", "client.pem", "expired-key.pem"), "private key does not match", nameFiles)
-	refused("no CA file", amqps+query("nowhere.pem", "client.pem", "client-key.pem"), "nowhere.pem: no such file", nameFiles)
-	refused("garbage as CA file", amqps+query("garbage.pem", "client.pem", "client-key.pem"), "garbage.pem\": no PEM certificate in it", nameFiles)
-	refused("garbage as certificate", amqps+query("ca.pem", "garbage.pem", "client-key.pem"), "failed to find any PEM data in certificate input", nameFiles)
-	refused("garbage as key", amqps+query("ca.pem", "client.pem", "garbage.pem"), "failed to find any PEM data in key input", nameFiles)
-	refused("amqp to the TLS port", "amqp://guest:guest@localhost"+port, "connect to amqp://localhost", "where it speaks TLS, write amqps://")
-	refused("amqps to the plain port", "amqps://guest:guest@localhost"+plainPort+good, "does not look like a TLS handshake", "where it does not, write amqp://")
-
-	copyFile(t, path("cert.pem"), path("expired-server.pem"))
-	copyFile(t, path("key.pem"), path("expired-server-key.pem"))
-	broker.Ctl("eval", "ssl:clear_pem_cache().")
-	refused("expired certificate", amqps+good, "certificate has expired", "The broker needs another certificate")
-}
-
-// The broker refuses the log-in of a consumer that comes back. That ends it, and
-// nothing of this shows the password.
-func TestPasswordIsChangedMeanwhile(t *testing.T) {
-	t.Parallel()
-	vhost := harness.NewVhost(t)
-	user := parseURL(t, vhost.AddUser(".*", ".*", ".*"))
-	password, _ := user.User.Password()
-	n := newNetwork(t, vhost.URL)
-	p := consumers[0].start(t, n.through(user.String(), ""))
-	if runtime.GOOS == "linux" {
-		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Pid()))
-		if err != nil || strings.Contains(string(title), password) {
-			t.Errorf("its title is %q, %v", title, err)
-		}
-	}
-	n.down()
-	p.Await("connection lost: ")
-	harness.SharedBroker(t).Ctl("change_password", user.User.Username(), "another")
-	n.up()
-	p.Await("Check the user name and the password in AMQP_URL or -url")
-	if status := p.Wait(); status != 1 {
-		t.Errorf("exit status %d, want 1", status)
-	}
-	if strings.Contains(p.Output(), password) {
-		t.Errorf("the password is in the output:\n%s", p.Output())
 	}
 }

@@ -15,10 +15,12 @@ import (
 func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	tasks := numbered("task.....", size(60, 500))
+	tasks := harness.Numbered("task.....", size(60, 500))
 	// RabbitMQ 4 gives a task up after 20 redeliveries. This test is not about that.
 	v.SetPolicy("no limit here", "^task_queue$", map[string]any{"delivery-limit": 10_000})
-	publish(t, channel(t, v.URL), "task_queue", tasks...)
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "task_queue")
+	harness.Publish(t, ch, "", "task_queue", tasks...)
 
 	var lives []*harness.Process // of workers, also of those that are dead
 	start := func() *harness.Process {
@@ -55,13 +57,10 @@ func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 	})
 	took := time.Since(begin)
 	for _, worker := range workers {
-		worker.Await(" [*] Waiting") // it may just have been started
+		worker.Await(harness.WaitingForMessages) // it may just have been started
 		worker.Stop()
 	}
-	harness.Eventually(t, 10*time.Second, "no task is left in the queue", func() bool {
-		q := v.Queue("task_queue")
-		return q.Ready == 0 && q.Unacked == 0
-	})
+	v.AwaitQueue("task_queue", 0, 0)
 
 	first := make(map[string]int)        // how often a task was received unmarked
 	acknowledged := make(map[string]int) // how often a task was done and acknowledged
@@ -105,7 +104,8 @@ type receipt struct {
 func receivedBy(worker *harness.Process) []receipt {
 	var receipts []receipt
 	for _, line := range worker.Stdout() {
-		if task, redelivered, ok := received(line); ok {
+		if task, ok := strings.CutPrefix(line, " [x] Received "); ok {
+			task, redelivered := strings.CutSuffix(task, " (redelivered)")
 			receipts = append(receipts, receipt{task: task, redelivered: redelivered})
 		} else if strings.HasPrefix(line, " [x] Done") {
 			receipts[len(receipts)-1].done = true

@@ -34,7 +34,9 @@ func (l language) start(t *testing.T, url, role string, args ...string) *harness
 		return harness.Start(t, url, role, args...)
 	}
 	args = slices.Concat(l.command[1:], []string{role}, args)
-	return harness.StartCmd(t, append(os.Environ(), "AMQP_URL="+url), l.command[0], args...)
+	cmd := exec.Command(l.command[0], args...)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+url)
+	return harness.StartCmd(t, cmd)
 }
 
 // run runs a program to its end.
@@ -71,12 +73,6 @@ func printed(t *testing.T, p *harness.Process, want ...string) {
 		t.Errorf("complained %q", notes)
 	}
 }
-
-const (
-	waitingForMessages = " [*] Waiting for messages. To exit press CTRL+C"
-	waitingForLogs     = " [*] Waiting for logs. To exit press CTRL+C"
-	awaitingRequests   = " [x] Awaiting RPC requests"
-)
 
 func TestMatrix(t *testing.T) {
 	golang := language{name: "go"}
@@ -147,7 +143,7 @@ func hello(t *testing.T, url string, from, to language, fromFirst bool) {
 		receiver = to.consume(t, url, "receive")
 	}
 	receiver.Await("Received")
-	printed(t, receiver, waitingForMessages, " [x] Received Hello World!")
+	printed(t, receiver, harness.WaitingForMessages, " [x] Received Hello World!")
 }
 
 func workQueue(t *testing.T, url string, from, to language, fromFirst bool) {
@@ -163,7 +159,7 @@ func workQueue(t *testing.T, url string, from, to language, fromFirst bool) {
 	}
 	worker.Await("Done")
 	worker.Await("Done")
-	printed(t, worker, waitingForMessages,
+	printed(t, worker, harness.WaitingForMessages,
 		" [x] Received Hello World!", " [x] Done",
 		" [x] Received Eine schöne 仕事...", " [x] Done")
 }
@@ -185,7 +181,7 @@ func takeOver(t *testing.T, url string, first, second language) {
 	end(stuck)
 	worker.Await("Received long.")
 	worker.Await("Done")
-	printed(t, stuck, waitingForMessages, " [x] Received long.")
+	printed(t, stuck, harness.WaitingForMessages, " [x] Received long.")
 }
 
 func publishSubscribe(t *testing.T, url string, from, to language, fromFirst bool) {
@@ -197,7 +193,7 @@ func publishSubscribe(t *testing.T, url string, from, to language, fromFirst boo
 	receiver.Await("Hello World!")
 	printed(t, from.run(t, url, "emit_log", "Zwölf", "Boxkämpfer"), " [x] Sent Zwölf Boxkämpfer")
 	receiver.Await("Zwölf")
-	printed(t, receiver, waitingForLogs, " [x] Hello World!", " [x] Zwölf Boxkämpfer")
+	printed(t, receiver, harness.WaitingForLogs, " [x] Hello World!", " [x] Zwölf Boxkämpfer")
 }
 
 func routing(t *testing.T, url string, from, to language, fromFirst bool) {
@@ -210,7 +206,7 @@ func routing(t *testing.T, url string, from, to language, fromFirst bool) {
 	receiver.Await("übervoll")
 	printed(t, from.run(t, url, "emit_log_direct", "error"), " [x] Sent error:Hello World!")
 	receiver.Await("error:")
-	printed(t, receiver, waitingForLogs, " [x] warning:Fast übervoll", " [x] error:Hello World!")
+	printed(t, receiver, harness.WaitingForLogs, " [x] warning:Fast übervoll", " [x] error:Hello World!")
 }
 
 func topics(t *testing.T, url string, from, to language, fromFirst bool) {
@@ -223,7 +219,7 @@ func topics(t *testing.T, url string, from, to language, fromFirst bool) {
 		printed(t, from.run(t, url, "emit_log_topic", topic, "größer"), " [x] Sent "+topic+":größer")
 		receiver.Await(topic)
 	}
-	printed(t, receiver, waitingForLogs, " [x] kern.critical:größer", " [x] lab.disk.critical:größer",
+	printed(t, receiver, harness.WaitingForLogs, " [x] kern.critical:größer", " [x] lab.disk.critical:größer",
 		" [x] critical:größer", " [x] kern.info:größer")
 }
 
@@ -241,7 +237,7 @@ func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 		" [x] Requesting fib(100)", " [x] Requesting fib(7)",
 		" [.] Got 0", " [.] Got 1", " [.] Got 832040", " [.] Got 354224848179261915075", " [.] Got 13")
 	server.Await("fib(7)")
-	printed(t, server, awaitingRequests,
+	printed(t, server, harness.AwaitingRequests,
 		" [.] fib(0)", " [.] fib(1)", " [.] fib(30)", " [.] fib(100)", " [.] fib(7)")
 }
 
@@ -257,7 +253,7 @@ func refused(t *testing.T, url string, from, to language) {
 		" [.] Got n is too large; this server goes up to 10000",
 		" [.] Got 55")
 	server.Await("fib(10)")
-	if got, want := server.Stdout(), []string{awaitingRequests, " [.] fib(10)"}; !slices.Equal(got, want) {
+	if got, want := server.Stdout(), []string{harness.AwaitingRequests, " [.] fib(10)"}; !slices.Equal(got, want) {
 		t.Errorf("the server printed %q, want %q", got, want)
 	}
 }

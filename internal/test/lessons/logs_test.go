@@ -11,9 +11,9 @@ func TestFanoutCopiesToEveryReceiver(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	receivers := []*harness.Process{
-		startConsumer(t, v.URL, "receive_logs"),
-		startConsumer(t, v.URL, "receive_logs"),
-		startConsumer(t, v.URL, "receive_logs"),
+		harness.StartConsumer(t, v.URL, "receive_logs"),
+		harness.StartConsumer(t, v.URL, "receive_logs"),
+		harness.StartConsumer(t, v.URL, "receive_logs"),
 	}
 	for _, line := range []string{"The disk is nearly full", "The disk is full"} {
 		emit := harness.Run(t, v.URL, 0, "emit_log", strings.Fields(line)...)
@@ -23,23 +23,22 @@ func TestFanoutCopiesToEveryReceiver(t *testing.T) {
 	for _, receiver := range receivers {
 		receiver.Await("is full")
 		receiver.Stop()
-		wantStdout(t, receiver, waitingForLogs, " [x] The disk is nearly full", " [x] The disk is full")
-		wantStderr(t, receiver)
+		wantLogs(t, receiver, "The disk is nearly full", "The disk is full")
 	}
 }
 
 func TestLateReceiverGetsNothingOld(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	early := startConsumer(t, v.URL, "receive_logs")
+	early := harness.StartConsumer(t, v.URL, "receive_logs")
 	harness.Run(t, v.URL, 0, "emit_log", "old")
 	early.Await("old")
-	late := startConsumer(t, v.URL, "receive_logs")
+	late := harness.StartConsumer(t, v.URL, "receive_logs")
 	harness.Run(t, v.URL, 0, "emit_log", "new")
 	early.Await("new")
 	late.Await("new")
 	late.Stop()
-	wantStdout(t, late, waitingForLogs, " [x] new")
+	wantLogs(t, late, "new")
 }
 
 func TestDiscardedLogIsNoFailure(t *testing.T) {
@@ -57,8 +56,8 @@ func TestDiscardedLogIsNoFailure(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
 			// Somebody listens, but to something else.
-			startConsumer(t, v.URL, "receive_logs_direct", "info", "errors")
-			startConsumer(t, v.URL, "receive_logs_topic", "kern", "*.info")
+			harness.StartConsumer(t, v.URL, "receive_logs_direct", "info", "errors")
+			harness.StartConsumer(t, v.URL, "receive_logs_topic", "kern", "*.info")
 			emit := harness.Run(t, v.URL, 0, test.name, test.args...)
 			wantStdout(t, emit, " [x] Sent "+test.stdout)
 			wantStderr(t, emit, " [!] "+test.note)
@@ -66,12 +65,12 @@ func TestDiscardedLogIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestDirectBindsSeveralSeverities(t *testing.T) {
+func TestReceiverGetsTheSeveritiesThatItNames(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	file := startConsumer(t, v.URL, "receive_logs_direct", "warning", "error")
-	screen := startConsumer(t, v.URL, "receive_logs_direct", "info", "warning", "error")
-	alarm := startConsumer(t, v.URL, "receive_logs_direct", "error", "error") // twice is once
+	file := harness.StartConsumer(t, v.URL, "receive_logs_direct", "warning", "error")
+	screen := harness.StartConsumer(t, v.URL, "receive_logs_direct", "info", "warning", "error")
+	alarm := harness.StartConsumer(t, v.URL, "receive_logs_direct", "error", "error") // twice is once
 	for _, line := range []string{"info:up", "warning:hot", "error:on fire", "Error:other case", "error:the end"} {
 		severity, text, _ := strings.Cut(line, ":")
 		wantStdout(t, harness.Run(t, v.URL, 0, "emit_log_direct", severity, text), " [x] Sent "+line)
@@ -83,22 +82,23 @@ func TestDirectBindsSeveralSeverities(t *testing.T) {
 	} {
 		receiver.Await("the end")
 		receiver.Stop()
-		wantStdout(t, receiver, lines(waitingForLogs, want)...)
-		wantStderr(t, receiver)
+		wantLogs(t, receiver, want...)
 	}
 }
 
-// lines is what a receiver prints: first its greeting, then each log line.
-func lines(greeting string, logs []string) []string {
-	all := []string{greeting}
+// wantLogs compares all that a receiver of logs has printed.
+func wantLogs(t testing.TB, receiver *harness.Process, logs ...string) {
+	t.Helper()
+	want := []string{harness.WaitingForLogs}
 	for _, log := range logs {
-		all = append(all, " [x] "+log)
+		want = append(want, " [x] "+log)
 	}
-	return all
+	wantStdout(t, receiver, want...)
+	wantStderr(t, receiver)
 }
 
 // "*" is exactly one word, "#" is zero or more; "" has no word at all.
-func TestTopicPatterns(t *testing.T) {
+func TestTopicPatternsMatchWholeWords(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	topics := []string{"", "lazy", "lazy.orange", "quick.orange.rabbit", "lazy.orange.fox", "lazy.brown.fox",
@@ -123,7 +123,7 @@ func TestTopicPatterns(t *testing.T) {
 		receivers[pattern] = harness.Start(t, v.URL, "receive_logs_topic", pattern, "the.end")
 	}
 	for _, receiver := range receivers {
-		receiver.Await(waitingForLogs)
+		receiver.Await(harness.WaitingForLogs)
 	}
 	for _, topic := range append(topics, "the.end") {
 		wantStdout(t, harness.Run(t, v.URL, 0, "emit_log_topic", topic, "a", "line"), " [x] Sent "+topic+":a line")
@@ -136,20 +136,19 @@ func TestTopicPatterns(t *testing.T) {
 			for _, topic := range patterns[pattern] {
 				want = append(want, topic+":a line")
 			}
-			wantStdout(t, receiver, lines(waitingForLogs, append(want, "the.end:a line"))...)
-			wantStderr(t, receiver)
+			wantLogs(t, receiver, append(want, "the.end:a line")...)
 		})
 	}
 }
 
 // A message that matches two bindings of a queue is in it once.
-func TestTopicOverlappingPatterns(t *testing.T) {
+func TestOverlappingPatternsDeliverOnce(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	receiver := startConsumer(t, v.URL, "receive_logs_topic", "kern.*", "*.critical", "#")
+	receiver := harness.StartConsumer(t, v.URL, "receive_logs_topic", "kern.*", "*.critical", "#")
 	harness.Run(t, v.URL, 0, "emit_log_topic", "kern.critical", "once")
 	harness.Run(t, v.URL, 0, "emit_log_topic", "the.end", "twice")
 	receiver.Await("the.end")
 	receiver.Stop()
-	wantStdout(t, receiver, waitingForLogs, " [x] kern.critical:once", " [x] the.end:twice")
+	wantLogs(t, receiver, "kern.critical:once", "the.end:twice")
 }

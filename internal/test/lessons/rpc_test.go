@@ -6,19 +6,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
 )
 
-func TestRPC(t *testing.T) {
+func TestRPCAnswersEveryCall(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	server := startConsumer(t, v.URL, "rpc_server")
+	server := harness.StartConsumer(t, v.URL, "rpc_server")
 
 	client := harness.Run(t, v.URL, 0, "rpc_client")
 	wantStdout(t, client, " [x] Requesting fib(30)", " [.] Got 832040")
@@ -38,47 +36,29 @@ func TestRPC(t *testing.T) {
 	server.Stop()
 	computed := server.Stdout()
 	slices.Sort(computed[2:]) // calls that are made at once come in any order
-	if want := []string{awaitingRequests, " [.] fib(30)", " [.] fib(0)", " [.] fib(1)", " [.] fib(2)", " [.] fib(90)"}; !slices.Equal(computed, want) {
+	if want := []string{harness.AwaitingRequests, " [.] fib(30)", " [.] fib(0)", " [.] fib(1)", " [.] fib(2)", " [.] fib(90)"}; !slices.Equal(computed, want) {
 		t.Errorf("the server's stdout is %q, want %q", computed, want)
 	}
 	wantStderr(t, server)
 }
 
-// fibonacci computes by F(n) = (φⁿ-ψⁿ)/√5 in the ring of a+b√5, so that a mistake
-// in the server's way of adding is not repeated here.
-func fibonacci(n int) *big.Int {
-	// (1+√5)ⁿ = a+b√5, and F(n) = 2b/2ⁿ.
-	a, b := big.NewInt(1), big.NewInt(0)
-	for range n {
-		five := new(big.Int).Mul(b, big.NewInt(5))
-		a, b = five.Add(five, a), new(big.Int).Add(a, b)
-	}
-	return b.Rsh(b.Lsh(b, 1), uint(n))
-}
-
-func TestRPCIsExactForLargeNumbers(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	startConsumer(t, v.URL, "rpc_server")
-	for _, n := range []int{93, 1000, 10000} {
-		client := harness.Run(t, v.URL, 0, "rpc_client", strconv.Itoa(n))
-		wantStdout(t, client, fmt.Sprintf(" [x] Requesting fib(%d)", n), " [.] Got "+fibonacci(n).String())
-	}
-}
-
 // Several servers share the requests; every answer finds its call.
-func TestManyCallsOnSeveralServers(t *testing.T) {
+func TestServersShareTheCalls(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	servers := []*harness.Process{
-		startConsumer(t, v.URL, "rpc_server"),
-		startConsumer(t, v.URL, "rpc_server", "-prefetch", "10"),
-		startConsumer(t, v.URL, "rpc_server", "-prefetch=0"),
+		harness.StartConsumer(t, v.URL, "rpc_server"),
+		harness.StartConsumer(t, v.URL, "rpc_server", "-prefetch", "10"),
+		harness.StartConsumer(t, v.URL, "rpc_server", "-prefetch=0"),
 	}
 	var args, want []string
-	for n := range 300 {
-		args = append(args, strconv.Itoa(n))
-		want = append(want, fmt.Sprintf(" [x] Requesting fib(%d)", n), " [.] Got "+fibonacci(n).String())
+	f, next := big.NewInt(0), big.NewInt(1)
+	for n := range 10_001 {
+		if n < 300 || n == 10_000 { // the largest that a server computes
+			args = append(args, strconv.Itoa(n))
+			want = append(want, fmt.Sprintf(" [x] Requesting fib(%d)", n), " [.] Got "+f.String())
+		}
+		f, next = next, f.Add(f, next)
 	}
 	client := harness.Run(t, v.URL, 0, "rpc_client", append([]string{"-timeout=1m"}, args...)...)
 	got := client.Stdout()
@@ -101,32 +81,7 @@ func TestManyCallsOnSeveralServers(t *testing.T) {
 	}
 }
 
-// A server that is frozen has as many of ten requests as the prefetch lets it have.
-func TestServerPrefetch(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		flags []string
-		left  int
-	}{
-		{nil, 9}, {[]string{"-prefetch=7"}, 3}, {[]string{"-prefetch=0"}, 0},
-	} {
-		t.Run(strings.Join(test.flags, " "), func(t *testing.T) {
-			t.Parallel()
-			v := harness.NewVhost(t)
-			server := startConsumer(t, v.URL, "rpc_server", test.flags...)
-			server.Signal(syscall.SIGSTOP)
-			ch := channel(t, v.URL)
-			for range 10 {
-				publish(t, ch, "", "rpc_queue", text("1"))
-			}
-			awaitHeld(t, v, "rpc_queue", test.left, 10-test.left)
-			server.Signal(syscall.SIGCONT)
-			awaitReady(t, v, "rpc_queue", 0)
-		})
-	}
-}
-
-func TestNoServer(t *testing.T) {
+func TestCallWithoutAServerTimesOut(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	client := harness.Run(t, v.URL, 1, "rpc_client", "-timeout", "2s", "5")
@@ -134,15 +89,15 @@ func TestNoServer(t *testing.T) {
 	wantStderr(t, client, " [!] fib(5): no answer within 2s. rpc_queue has no consumer now: start a server with go run ./cmd/rpc_server")
 
 	// What nobody waits for any more is not computed.
-	awaitReady(t, v, "rpc_queue", 0)
-	server := startConsumer(t, v.URL, "rpc_server")
+	v.AwaitReady("rpc_queue", 0)
+	server := harness.StartConsumer(t, v.URL, "rpc_server")
 	wantStdout(t, harness.Run(t, v.URL, 0, "rpc_client", "6"), " [x] Requesting fib(6)", " [.] Got 8")
 	server.Stop()
-	wantStdout(t, server, awaitingRequests, " [.] fib(6)")
+	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(6)")
 }
 
 // What all calls lack alike is told once.
-func TestNoServerForSeveralCalls(t *testing.T) {
+func TestCallsWithoutAServerAreToldOnce(t *testing.T) {
 	t.Parallel()
 	client := harness.Run(t, harness.NewVhost(t).URL, 1, "rpc_client", "-timeout=2s", "5", "6", "7")
 	if got := client.Stderr(); len(got) != 1 || !strings.Contains(got[0], "): no answer within 2s. rpc_queue has no consumer now") {
@@ -150,12 +105,29 @@ func TestNoServerForSeveralCalls(t *testing.T) {
 	}
 }
 
-// What each call lacks is told for each.
-func TestSeveralRefusals(t *testing.T) {
+func TestRequestExpiresWithItsCall(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	startConsumer(t, v.URL, "rpc_server")
+	client := harness.Start(t, v.URL, "rpc_client", "-timeout=30s", "5")
+	client.Await("Requesting")
+	v.AwaitReady("rpc_queue", 1)
+	request := harness.Get(t, harness.Channel(t, v.URL), "rpc_queue")
+	left, err := strconv.Atoi(request.Expiration)
+	if err != nil || left < 1 || left > 30_000 {
+		t.Errorf("the request expires after %q ms, want up to 30000", request.Expiration)
+	}
+	if string(request.Body) != "5" || request.CorrelationId == "" || !strings.HasPrefix(request.ReplyTo, "amq.gen-") {
+		t.Errorf("the request is %q, correlation_id %q, reply_to %q", request.Body, request.CorrelationId, request.ReplyTo)
+	}
+}
+
+// What each call lacks is told for each.
+func TestClientTellsEveryRefusal(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	server := harness.StartConsumer(t, v.URL, "rpc_server")
 	client := harness.Run(t, v.URL, 1, "rpc_client", "--", "10001", "10", "10002", "-3")
+	client.Await(" [.] Got 55")
 	got := client.Stderr()
 	slices.Sort(got)
 	want := []string{
@@ -166,89 +138,30 @@ func TestSeveralRefusals(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("stderr is %q, want %q", got, want)
 	}
-	client.Await(" [.] Got 55")
-}
-
-func TestRequestExpires(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	client := harness.Start(t, v.URL, "rpc_client", "-timeout=30s", "5")
-	client.Await("Requesting")
-	awaitTemporaryQueue(t, v) // declared after the queue of requests
-	awaitReady(t, v, "rpc_queue", 1)
-	request := get(t, channel(t, v.URL), "rpc_queue")
-	left, err := strconv.Atoi(request.Expiration)
-	if err != nil || left < 1 || left > 30_000 {
-		t.Errorf("the request expires after %q ms, want up to 30000", request.Expiration)
-	}
-	if string(request.Body) != "5" || request.CorrelationId == "" || !strings.HasPrefix(request.ReplyTo, "amq.gen-") {
-		t.Errorf("the request is %q, correlation_id %q, reply_to %q", request.Body, request.CorrelationId, request.ReplyTo)
-	}
-}
-
-func TestClientTellsARefusal(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	server := startConsumer(t, v.URL, "rpc_server")
-
-	client := harness.Run(t, v.URL, 1, "rpc_client", "10", "10001")
-	client.Await(" [.] Got 55")
-	wantStderr(t, client, " [!] fib(10001): the server refused: n is too large; this server goes up to 10000")
-
-	client = harness.Run(t, v.URL, 1, "rpc_client", "--", "-1")
-	wantStdout(t, client, " [x] Requesting fib(-1)")
-	wantStderr(t, client, " [!] fib(-1): the server refused: n is -1; it must not be negative")
-
 	server.Stop()
-	wantStdout(t, server, awaitingRequests, " [.] fib(10)")
+	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(10)")
 }
 
-// An rpcPeer is a client of another make: it has a queue for answers and says in
-// its requests whatever it likes.
-type rpcPeer struct {
-	*amqp.Channel
-	replies string
-	answers <-chan amqp.Delivery
-}
-
-func newRPCPeer(t *testing.T, v *harness.Vhost) rpcPeer {
+// answersTo makes the queue of a client of another make, which says in its requests whatever it
+// likes, and consumes the answers.
+func answersTo(t *testing.T, ch *amqp.Channel) (replyTo string, answers <-chan amqp.Delivery) {
 	t.Helper()
-	ch := channel(t, v.URL)
 	q, err := ch.QueueDeclare("", false, false, true, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers, err := ch.Consume(q.Name, "", true, false, false, false, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rpcPeer{ch, q.Name, answers}
-}
-
-func (p rpcPeer) request(t *testing.T, body, replyTo, correlationID string) {
-	t.Helper()
-	publish(t, p.Channel, "", "rpc_queue", amqp.Publishing{Body: []byte(body), ReplyTo: replyTo, CorrelationId: correlationID})
-}
-
-func (p rpcPeer) answer(t *testing.T) amqp.Delivery {
-	t.Helper()
-	select {
-	case d, ok := <-p.answers:
-		if !ok {
-			t.Fatal("the connection is lost")
-		}
-		return d
-	case <-time.After(soon):
-		t.Fatal("no answer")
-	}
-	panic("unreachable")
+	return q.Name, harness.Consume(t, ch, q.Name, 0)
 }
 
 func TestServerSurvivesBadRequests(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	server := startConsumer(t, v.URL, "rpc_server")
-	peer := newRPCPeer(t, v)
+	server := harness.StartConsumer(t, v.URL, "rpc_server")
+	ch := harness.Channel(t, v.URL)
+	replies, answers := answersTo(t, ch)
+	request := func(body, replyTo, id string) {
+		harness.PublishMessages(t, ch, "", "rpc_queue", amqp.Publishing{Body: []byte(body), ReplyTo: replyTo, CorrelationId: id})
+	}
 	huge := strings.Repeat("9", 1<<20)
 	for i, test := range []struct{ body, reason string }{
 		{"thirty", `"thirty" is not a whole number that fits here`},
@@ -260,8 +173,8 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 		{"\x1b[2J\n7", `"\x1b[2J\n7" is not a whole number that fits here`},
 	} {
 		id := fmt.Sprintf("call %d \x1b", i)
-		peer.request(t, test.body, peer.replies, id)
-		answer := peer.answer(t)
+		request(test.body, replies, id)
+		answer := harness.Next(t, answers)
 		if answer.Type != "error" || string(answer.Body) != test.reason || answer.CorrelationId != id {
 			t.Errorf("request %.30q: answer %q, type %q, correlation id %q", test.body, answer.Body, answer.Type, answer.CorrelationId)
 		}
@@ -273,22 +186,15 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 		"", "no-such-queue", "amq.rabbitmq.reply-to.bogus", "amq.rabbitmq.reply-to.bogus.g1h2.AAAA",
 		"amq.gen-of-somebody-else", "\x1b[2J", "\xff", strings.Repeat("q", 255), "hello", "rpc_queue",
 	} {
-		peer.request(t, "12", replyTo, "ignored")
-		peer.request(t, "thirteen", replyTo, "ignored")
+		request("12", replyTo, "ignored")
+		request("thirteen", replyTo, "ignored")
 	}
 
-	peer.request(t, "10", peer.replies, "last")
-	for {
-		answer := peer.answer(t)
-		if answer.CorrelationId == "last" {
-			if string(answer.Body) != "55" || answer.Type != "" {
-				t.Errorf("fib(10) is %q, type %q", answer.Body, answer.Type)
-			}
-			break
-		}
-		t.Errorf("an answer that was not asked for: %q", answer.Body)
+	request("10", replies, "last")
+	if answer := harness.Next(t, answers); answer.CorrelationId != "last" || string(answer.Body) != "55" || answer.Type != "" {
+		t.Errorf("fib(10) is %q, type %q, for %q", answer.Body, answer.Type, answer.CorrelationId)
 	}
-	awaitHeld(t, v, "rpc_queue", 0, 0) // everything is acknowledged, and no answer became a request again and again
+	v.AwaitQueue("rpc_queue", 0, 0) // everything is acknowledged, and no answer became a request again and again
 	for _, line := range server.Lines() {
 		if strings.Contains(line.Text, "connecting again") {
 			t.Errorf("a request has cost the server its connection: %q", line.Text)
@@ -297,29 +203,25 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 	server.Stop()
 }
 
-// strays are answers that nobody has asked for.
-var strays = []amqp.Publishing{
-	{CorrelationId: "", Body: []byte("1")},
-	{CorrelationId: "0", Body: []byte("1")},
-	{CorrelationId: "2", Body: []byte("1")},
-	{CorrelationId: "-1", Body: []byte("1")},
-	{CorrelationId: " 1", Body: []byte("1")},
-	{CorrelationId: "18446744073709551616", Body: []byte("1")},
-	{CorrelationId: "somebody else's \x1b[2J", Body: []byte("1")},
-	{CorrelationId: "2", Type: "error", Body: []byte("stray")},
-	{CorrelationId: strings.Repeat("1", 255), Body: []byte("")},
-}
-
 func TestClientIgnoresStrayAnswers(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7")
-	ch := channel(t, v.URL)
-	replies := awaitTemporaryQueue(t, v)
-	for _, stray := range strays {
-		publish(t, ch, "", replies, stray)
-	}
-	startConsumer(t, v.URL, "rpc_server")
+	v.AwaitReady("rpc_queue", 1) // the call is on its way
+	queues := v.Queues()
+	replies := queues[slices.IndexFunc(queues, func(q string) bool { return q != "rpc_queue" })]
+	harness.PublishMessages(t, harness.Channel(t, v.URL), "", replies, []amqp.Publishing{
+		{CorrelationId: "", Body: []byte("1")},
+		{CorrelationId: "0", Body: []byte("1")},
+		{CorrelationId: "2", Body: []byte("1")},
+		{CorrelationId: "-1", Body: []byte("1")},
+		{CorrelationId: " 1", Body: []byte("1")},
+		{CorrelationId: "18446744073709551616", Body: []byte("1")},
+		{CorrelationId: "somebody else's \x1b[2J", Body: []byte("1")},
+		{CorrelationId: "2", Type: "error", Body: []byte("stray")},
+		{CorrelationId: strings.Repeat("1", 255), Body: []byte("")},
+	}...)
+	harness.StartConsumer(t, v.URL, "rpc_server")
 	if status := client.Wait(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
@@ -345,16 +247,13 @@ func TestClientChecksTheAnswer(t *testing.T) {
 		t.Run(test.line, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			ch := channel(t, v.URL)
-			declareQueue(t, ch, "rpc_queue")
-			requests, err := ch.Consume("rpc_queue", "", true, false, false, false, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			ch := harness.Channel(t, v.URL)
+			harness.DeclareQueue(t, ch, "rpc_queue")
+			requests := harness.Consume(t, ch, "rpc_queue", 0)
 			client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7")
-			request := <-requests
+			request := harness.Next(t, requests)
 			test.answer.CorrelationId = request.CorrelationId
-			publish(t, ch, "", request.ReplyTo, test.answer)
+			harness.PublishMessages(t, ch, "", request.ReplyTo, test.answer)
 			if status := client.Wait(); status != test.status {
 				t.Errorf("exit status %d, want %d", status, test.status)
 			}
@@ -365,25 +264,17 @@ func TestClientChecksTheAnswer(t *testing.T) {
 	}
 }
 
-// amqpRequest asks for fib(5000).
-func amqpRequest(id int, replyTo string) amqp.Publishing {
-	return amqp.Publishing{Body: []byte("5000"), ReplyTo: replyTo, CorrelationId: strconv.Itoa(id)}
-}
-
 // Of several refusals, each is printed so that it cannot drive the terminal.
-func TestHostileRefusals(t *testing.T) {
+func TestHostileRefusalsArePrintedEscaped(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
-	declareQueue(t, ch, "rpc_queue")
-	requests, err := ch.Consume("rpc_queue", "", true, false, false, false, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "rpc_queue")
+	requests := harness.Consume(t, ch, "rpc_queue", 0)
 	client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7", "8")
 	for range 2 {
-		request := <-requests
-		publish(t, ch, "", request.ReplyTo, amqp.Publishing{CorrelationId: request.CorrelationId, Type: "error", Body: []byte("\x1b[2J\n\xff")})
+		request := harness.Next(t, requests)
+		harness.PublishMessages(t, ch, "", request.ReplyTo, amqp.Publishing{CorrelationId: request.CorrelationId, Type: "error", Body: []byte("\x1b[2J\n\xff")})
 	}
 	if status := client.Wait(); status != 1 {
 		t.Errorf("exit status %d", status)
@@ -393,4 +284,35 @@ func TestHostileRefusals(t *testing.T) {
 	if want := []string{` [!] fib(7): the server refused: \x1b[2J\n\xff`, ` [!] fib(8): the server refused: \x1b[2J\n\xff`}; !slices.Equal(got, want) {
 		t.Errorf("stderr is %q, want %q", got, want)
 	}
+}
+
+// Every request is answered once, by the server that was stopped or by the next.
+func TestStoppedServerLeavesTheRestToTheNext(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	first := harness.StartConsumer(t, v.URL, "rpc_server", "-prefetch=20")
+	ch := harness.Channel(t, v.URL)
+	replies, answers := answersTo(t, ch)
+	const requests = 300
+	for i := range requests { // without waiting: the server would keep up
+		request := amqp.Publishing{Body: []byte("5000"), ReplyTo: replies, CorrelationId: strconv.Itoa(i)}
+		if _, err := ch.PublishWithDeferredConfirm("", "rpc_queue", false, false, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Await("fib(5000)")
+	first.Stop()
+	harness.StartConsumer(t, v.URL, "rpc_server")
+	answered := make(map[string]bool)
+	for range requests {
+		id := harness.Next(t, answers).CorrelationId
+		if answered[id] {
+			t.Errorf("request %s was answered twice", id)
+		}
+		answered[id] = true
+	}
+	if len(first.Stdout()) > requests {
+		t.Error("the first server has done it all: nothing was tested")
+	}
+	v.AwaitQueue("rpc_queue", 0, 0)
 }

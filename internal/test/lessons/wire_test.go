@@ -1,154 +1,146 @@
 package lessons_test
 
 import (
-	"maps"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// Every program declares what the ports in other languages declare, each by
-// itself and with nothing added: see DESIGN.md, section 3.
-func TestWireContract(t *testing.T) {
+// The programs declare what the ports in other languages declare, each by itself and with
+// nothing added: RabbitMQ refuses a declaration that differs in one argument.
+func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]struct {
-		queue, exchange, kind string
-		temporary             bool
-	}{
-		"send":                {queue: "hello"},
-		"receive":             {queue: "hello"},
-		"new_task":            {queue: "task_queue"},
-		"worker":              {queue: "task_queue"},
-		"emit_log":            {exchange: "logs", kind: "fanout"},
-		"receive_logs":        {exchange: "logs", kind: "fanout", temporary: true},
-		"emit_log_direct":     {exchange: "direct_logs", kind: "direct"},
-		"receive_logs_direct": {exchange: "direct_logs", kind: "direct", temporary: true},
-		"emit_log_topic":      {exchange: "topic_logs", kind: "topic"},
-		"receive_logs_topic":  {exchange: "topic_logs", kind: "topic", temporary: true},
-		"rpc_server":          {queue: "rpc_queue"},
-		"rpc_client":          {queue: "rpc_queue", temporary: true},
-	} {
-		t.Run(name, func(t *testing.T) {
+	const temporary = "queue amq.gen: exclusive"
+	want := map[string][]string{
+		"send":                {"queue hello: durable x-queue-type=quorum"},
+		"receive":             {"queue hello: durable x-queue-type=quorum"},
+		"new_task":            {"queue task_queue: durable x-queue-type=quorum"},
+		"worker":              {"queue task_queue: durable x-queue-type=quorum"},
+		"emit_log":            {"fanout logs:"},
+		"receive_logs":        {"fanout logs:", temporary},
+		"emit_log_direct":     {"direct direct_logs:"},
+		"receive_logs_direct": {"direct direct_logs:", temporary},
+		"emit_log_topic":      {"topic topic_logs:"},
+		"receive_logs_topic":  {temporary, "topic topic_logs:"},
+		"rpc_server":          {"queue rpc_queue: durable x-queue-type=quorum"},
+		"rpc_client":          {temporary, "queue rpc_queue: durable x-queue-type=quorum"},
+	}
+	check := func(program string, run func(*testing.T, *harness.Vhost)) {
+		t.Run(program, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			ch := channel(t, v.URL)
-			p := harness.Start(t, v.URL, name, consumers[name].args...)
-			if name == "rpc_client" {
-				awaitTemporaryQueue(t, v)
-			} else if consumer, ok := consumers[name]; ok {
-				p.Await(consumer.ready)
-			} else if status := p.Wait(); status != 0 {
-				t.Fatalf("exit status %d:\n%s", status, p.Output())
-			}
-
-			// What is there …
-			var queues, exchanges []entity
-			v.Describe("queues", &queues)
-			v.Describe("exchanges", &exchanges)
-			for _, q := range queues {
-				if q.Arguments["x-queue-type"] == "classic" {
-					delete(q.Arguments, "x-queue-type") // RabbitMQ 4 adds its default
-				}
-				switch {
-				case q.Name == want.queue:
-					if !q.Durable || q.Exclusive || q.AutoDelete || !maps.Equal(q.Arguments, map[string]any{"x-queue-type": "quorum"}) {
-						t.Errorf("the queue is declared as %+v", q)
-					}
-				case want.temporary && strings.HasPrefix(q.Name, "amq.gen-"):
-					if q.Durable || !q.Exclusive || q.AutoDelete || len(q.Arguments) > 0 {
-						t.Errorf("the temporary queue is declared as %+v", q)
-					}
-					want.temporary = false
-				default:
-					t.Errorf("there is a queue %+v", q)
-				}
-			}
-			if want.temporary {
-				t.Errorf("there is no temporary queue: %+v", queues)
-			}
-			for _, x := range exchanges {
-				switch {
-				case x.Name == "" || strings.HasPrefix(x.Name, "amq."):
-				case x.Name != want.exchange:
-					t.Errorf("there is an exchange %+v", x)
-				case x.Type != want.kind || x.Durable || x.AutoDelete || x.Internal || len(x.Arguments) > 0:
-					t.Errorf("the exchange is declared as %+v", x)
-				}
-			}
-
-			// … is also what another port declares.
-			if want.queue != "" {
-				if _, err := ch.QueueDeclarePassive(want.queue, false, false, false, false, nil); err != nil {
-					t.Fatal(err)
-				}
-				declareQueue(t, ch, want.queue)
-			} else {
-				if err := ch.ExchangeDeclarePassive(want.exchange, want.kind, false, false, false, false, nil); err != nil {
-					t.Fatal(err)
-				}
-				if err := ch.ExchangeDeclare(want.exchange, want.kind, false, false, false, false, nil); err != nil {
-					t.Error(err)
-				}
+			run(t, v)
+			if got := declared(v); !slices.Equal(got, want[program]) {
+				t.Errorf("declared\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want[program], "\n"))
 			}
 		})
 	}
+	for _, program := range harness.Publishers() {
+		check(program, func(t *testing.T, v *harness.Vhost) { harness.Run(t, v.URL, 0, program) })
+	}
+	for _, c := range harness.Consumers() {
+		check(c.Program, func(t *testing.T, v *harness.Vhost) { c.Start(t, v.URL) })
+	}
+	check("rpc_client", func(t *testing.T, v *harness.Vhost) {
+		harness.Start(t, v.URL, "rpc_client")
+		v.AwaitReady("rpc_queue", 1) // a request: all that it needs is declared
+	})
 }
 
-// An entity is a queue or an exchange as the broker describes it.
-type entity struct {
-	Name                         string
-	Type                         string // of an exchange
-	Durable, Exclusive, Internal bool
-	AutoDelete                   bool `json:"auto_delete"`
-	Arguments                    map[string]any
+// declared tells of each queue and each exchange how it was declared, in the order of the alphabet.
+func declared(v *harness.Vhost) (all []string) {
+	type entity struct {
+		Name                         string
+		Type                         string // of an exchange
+		Durable, Exclusive, Internal bool
+		AutoDelete                   bool `json:"auto_delete"`
+		Arguments                    map[string]any
+	}
+	describe := func(kind string, e entity) {
+		text := kind + " " + e.Name + ":"
+		for _, property := range []struct {
+			name string
+			is   bool
+		}{
+			{"durable", e.Durable}, {"exclusive", e.Exclusive}, {"auto-delete", e.AutoDelete}, {"internal", e.Internal},
+		} {
+			if property.is {
+				text += " " + property.name
+			}
+		}
+		if e.Arguments[amqp.QueueTypeArg] == amqp.QueueTypeClassic {
+			delete(e.Arguments, amqp.QueueTypeArg) // RabbitMQ 4 adds its default
+		}
+		for name, value := range e.Arguments {
+			text += fmt.Sprintf(" %s=%v", name, value)
+		}
+		all = append(all, text)
+	}
+	var queues, exchanges []entity
+	v.Describe("queues", &queues)
+	v.Describe("exchanges", &exchanges)
+	for _, q := range queues {
+		if strings.HasPrefix(q.Name, "amq.gen-") {
+			q.Name = "amq.gen" // the rest is random
+		}
+		describe("queue", q)
+	}
+	for _, x := range exchanges {
+		if x.Name != "" && !strings.HasPrefix(x.Name, "amq.") {
+			describe(x.Type, x)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // The programs take part when the other port was there first.
-func TestEntitiesOfAnotherPort(t *testing.T) {
+func TestProgramsUseWhatAnotherPortHasDeclared(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
+	ch := harness.Channel(t, v.URL)
 	for _, queue := range []string{"hello", "task_queue", "rpc_queue"} {
-		declareQueue(t, ch, queue)
+		harness.DeclareQueue(t, ch, queue)
 	}
 	for exchange, kind := range map[string]string{"logs": "fanout", "direct_logs": "direct", "topic_logs": "topic"} {
-		if err := ch.ExchangeDeclare(exchange, kind, false, false, false, false, nil); err != nil {
-			t.Fatal(err)
-		}
+		harness.DeclareExchange(t, ch, exchange, kind)
 	}
-	for name := range publishers {
-		harness.Run(t, v.URL, 0, name)
+	for _, program := range harness.Publishers() {
+		harness.Run(t, v.URL, 0, program)
 	}
-	for name, consumer := range consumers {
-		startConsumer(t, v.URL, name, consumer.args...)
+	for _, c := range harness.Consumers() {
+		c.Start(t, v.URL)
 	}
 }
 
 func TestTemporaryQueueGoesWithItsReceiver(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"receive_logs", "receive_logs_direct", "receive_logs_topic"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			v := harness.NewVhost(t)
-			receiver := startConsumer(t, v.URL, name, consumers[name].args...)
-			queue := awaitTemporaryQueue(t, v)
+	for _, c := range harness.Consumers() {
+		if c.Exchange == "" {
+			continue // its queue is everybody's, and stays
+		}
+		for way, end := range map[string]func(*harness.Process){
+			"stopped": (*harness.Process).Stop, "killed": (*harness.Process).Kill,
+		} {
+			t.Run(c.Program+" "+way, func(t *testing.T) {
+				t.Parallel()
+				v := harness.NewVhost(t)
+				receiver := c.Start(t, v.URL)
 
-			// Nobody else may use it.
-			_, err := channel(t, v.URL).Consume(queue, "", true, false, false, false, nil)
-			if e, ok := err.(*amqp.Error); !ok || e.Code != amqp.ResourceLocked {
-				t.Errorf("consume from another connection's queue: %v", err)
-			}
-			receiver.Stop()
-			harness.Eventually(t, soon, "no queue is left", func() bool { return len(v.Queues()) == 0 })
-
-			// Nor is it left by one that was killed.
-			receiver = startConsumer(t, v.URL, name, consumers[name].args...)
-			awaitTemporaryQueue(t, v)
-			receiver.Kill()
-			harness.Eventually(t, soon, "no queue is left", func() bool { return len(v.Queues()) == 0 })
-		})
+				// Nobody else may use it.
+				_, err := harness.Channel(t, v.URL).Consume(v.Queues()[0], "", true, false, false, false, nil)
+				if e, ok := err.(*amqp.Error); !ok || e.Code != amqp.ResourceLocked {
+					t.Errorf("consume from another connection's queue: %v", err)
+				}
+				end(receiver)
+				harness.Eventually(t, 20*time.Second, "no queue is left", func() bool { return len(v.Queues()) == 0 })
+			})
+		}
 	}
 }

@@ -20,7 +20,7 @@ func TestTaskIsPersistent(t *testing.T) {
 	wantStdout(t, newTask, " [x] Sent A heavy task...")
 	wantStderr(t, newTask)
 
-	task := get(t, channel(t, v.URL), "task_queue")
+	task := harness.Get(t, harness.Channel(t, v.URL), "task_queue")
 	if string(task.Body) != "A heavy task..." || task.DeliveryMode != amqp.Persistent || task.ContentType != "text/plain" {
 		t.Errorf("the task is %q, delivery mode %d, content type %q", task.Body, task.DeliveryMode, task.ContentType)
 	}
@@ -40,7 +40,7 @@ func TestWorkerTakesAUnitPerDot(t *testing.T) {
 		t.Run(test.task, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			worker := startConsumer(t, v.URL, "worker", test.args...)
+			worker := harness.StartConsumer(t, v.URL, "worker", test.args...)
 			harness.Run(t, v.URL, 0, "new_task", test.task)
 			began := worker.Await("Received").At
 			took := worker.Await("Done").At.Sub(began)
@@ -48,42 +48,26 @@ func TestWorkerTakesAUnitPerDot(t *testing.T) {
 				t.Errorf("%q took %v, want %v to %v", test.task, took, test.min, test.max)
 			}
 			worker.Stop()
-			wantStdout(t, worker, waitingForMessages, " [x] Received "+test.task, " [x] Done")
+			wantStdout(t, worker, harness.WaitingForMessages, " [x] Received "+test.task, " [x] Done")
 			wantStderr(t, worker)
 		})
 	}
 }
 
-// The second task comes when the first is acknowledged, and is not acknowledged
-// itself while it is being done.
-func TestAckWhenDone(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	worker := startConsumer(t, v.URL, "worker", "-unit=1s")
-	harness.Run(t, v.URL, 0, "new_task", "short")
-	harness.Run(t, v.URL, 0, "new_task", "long"+strings.Repeat(".", 600))
-	worker.Await(" [x] Done")
-	worker.Await(" [x] Received long")
-	awaitHeld(t, v, "task_queue", 0, 1)
-	worker.Kill()
-	worker.Wait()
-	awaitReady(t, v, "task_queue", 1)
-}
-
 func TestAckSurvivesWorkerCrash(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	first := startConsumer(t, v.URL, "worker", forEver)
+	first := harness.StartConsumer(t, v.URL, "worker", forEver)
 	harness.Run(t, v.URL, 0, "new_task", "precious.")
 	first.Await(" [x] Received precious.")
-	second := startConsumer(t, v.URL, "worker", "-unit=1ms")
+	second := harness.StartConsumer(t, v.URL, "worker", "-unit=1ms")
 
 	first.Kill() // no time for a last word
 
 	second.Await("Done")
 	second.Stop()
-	wantStdout(t, first, waitingForMessages, " [x] Received precious.")
-	wantStdout(t, second, waitingForMessages, " [x] Received precious. (redelivered)", " [x] Done")
+	wantStdout(t, first, harness.WaitingForMessages, " [x] Received precious.")
+	wantStdout(t, second, harness.WaitingForMessages, " [x] Received precious. (redelivered)", " [x] Done")
 	if n := v.Queue("task_queue").Ready; n != 0 {
 		t.Errorf("%d tasks are left", n)
 	}
@@ -93,17 +77,17 @@ func TestAckSurvivesWorkerCrash(t *testing.T) {
 // publishes four light tasks. It returns the worker that is free.
 func dispatch(t *testing.T, v *harness.Vhost, flags ...string) (free *harness.Process) {
 	t.Helper()
-	busy := startConsumer(t, v.URL, "worker", append(flags, forEver)...)
+	busy := harness.StartConsumer(t, v.URL, "worker", append(flags, forEver)...)
 	harness.Run(t, v.URL, 0, "new_task", "heavy.")
 	busy.Await("heavy.")
-	free = startConsumer(t, v.URL, "worker", append(flags, forEver)...)
+	free = harness.StartConsumer(t, v.URL, "worker", append(flags, forEver)...)
 	for _, task := range []string{"light 1", "light 2", "light 3", "light 4"} {
 		harness.Run(t, v.URL, 0, "new_task", task)
 	}
 	return free
 }
 
-func TestFairDispatch(t *testing.T) {
+func TestFairDispatchSparesTheBusyWorker(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{nil, {"-prefetch=1"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
@@ -117,51 +101,47 @@ func TestFairDispatch(t *testing.T) {
 	}
 }
 
-func TestRoundRobin(t *testing.T) {
+func TestRoundRobinGivesTheBusyWorkerItsTurn(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	free := dispatch(t, v, "-prefetch=0")
 	free.Await("Done")
 	free.Await("Done")
 	// The busy worker has the other two, and will not get to them.
-	awaitHeld(t, v, "task_queue", 0, 3)
+	v.AwaitQueue("task_queue", 0, 3)
 	if n := len(free.Stdout()); n != 5 {
 		t.Errorf("the free worker did not get every second task:\n%s", free.Output())
 	}
 }
 
-func TestPrefetch(t *testing.T) {
+func TestWorkerHoldsAsManyTasksAsItsPrefetch(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
-	declareQueue(t, ch, "task_queue")
-	for range 5 {
-		publish(t, ch, "", "task_queue", text("task."))
-	}
-	worker := startConsumer(t, v.URL, "worker", forEver, "-prefetch", "3")
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "task_queue")
+	harness.Publish(t, ch, "", "task_queue", harness.Numbered("task.", 5)...)
+	worker := harness.StartConsumer(t, v.URL, "worker", forEver, "-prefetch", "3")
 	worker.Await("Received")
-	awaitHeld(t, v, "task_queue", 2, 3)
+	v.AwaitQueue("task_queue", 2, 3)
 }
 
 func TestAutoAckLosesTasks(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	ch := channel(t, v.URL)
-	declareQueue(t, ch, "task_queue")
-	for range 3 {
-		publish(t, ch, "", "task_queue", text("doomed."))
-	}
-	worker := startConsumer(t, v.URL, "worker", forEver, "-auto-ack")
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "task_queue")
+	harness.Publish(t, ch, "", "task_queue", harness.Numbered("doomed.", 3)...)
+	worker := harness.StartConsumer(t, v.URL, "worker", forEver, "-auto-ack")
 	worker.Await("Received")
-	awaitHeld(t, v, "task_queue", 0, 0) // the broker has sent all three, and forgotten them
+	v.AwaitQueue("task_queue", 0, 0) // the broker has sent all three, and forgotten them
 	worker.Kill()
 	worker.Wait()
 
 	harness.Run(t, v.URL, 0, "new_task", "next")
-	next := startConsumer(t, v.URL, "worker", forEver)
+	next := harness.StartConsumer(t, v.URL, "worker", forEver)
 	next.Await("Done")
 	next.Stop()
-	wantStdout(t, next, waitingForMessages, " [x] Received next", " [x] Done")
+	wantStdout(t, next, harness.WaitingForMessages, " [x] Received next", " [x] Done")
 }
 
 func TestForgottenAcksPileUp(t *testing.T) {
@@ -177,16 +157,14 @@ func TestForgottenAcksPileUp(t *testing.T) {
 		t.Run(strings.Join(test.flags, " "), func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			ch := channel(t, v.URL)
-			declareQueue(t, ch, "task_queue")
-			for range 5 {
-				publish(t, ch, "", "task_queue", text("task"))
-			}
-			worker := startConsumer(t, v.URL, "worker", test.flags...)
+			ch := harness.Channel(t, v.URL)
+			harness.DeclareQueue(t, ch, "task_queue")
+			harness.Publish(t, ch, "", "task_queue", harness.Numbered("task", 5)...)
+			worker := harness.StartConsumer(t, v.URL, "worker", test.flags...)
 			for range test.gets {
 				worker.Await("Done")
 			}
-			awaitHeld(t, v, "task_queue", 5-test.gets, test.gets)
+			v.AwaitQueue("task_queue", 5-test.gets, test.gets)
 			if n := len(worker.Stdout()); n != 1+2*test.gets {
 				t.Errorf("the worker should have got %d tasks:\n%s", test.gets, worker.Output())
 			}
@@ -194,8 +172,8 @@ func TestForgottenAcksPileUp(t *testing.T) {
 			// They were done, and are done again: nobody told the broker. (RabbitMQ 3 puts
 			// them behind the others.)
 			worker.Stop()
-			awaitReady(t, v, "task_queue", 5)
-			next := startConsumer(t, v.URL, "worker")
+			v.AwaitReady("task_queue", 5)
+			next := harness.StartConsumer(t, v.URL, "worker")
 			again := 0
 			for range 5 {
 				if strings.HasSuffix(next.Await("Received").Text, " (redelivered)") {

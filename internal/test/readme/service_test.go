@@ -59,8 +59,9 @@ func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 	broker.Stop()
 	ledger := filepath.Join(t.TempDir(), "ledger.txt")
 	start := func() *harness.Process {
-		env := append(os.Environ(), "AMQP_URL="+broker.URL(), "LEDGER="+ledger)
-		return harness.StartCmd(t, env, harness.Path("service"))
+		cmd := exec.Command(harness.Path("service"))
+		cmd.Env = append(os.Environ(), "AMQP_URL="+broker.URL(), "LEDGER="+ledger)
+		return harness.StartCmd(t, cmd)
 	}
 	service := start()
 	service.Await("trying again")

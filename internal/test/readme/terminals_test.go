@@ -25,11 +25,11 @@ var (
 	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./.*\n)+)```\n```text\n((?s:.*?))^```$")
 )
 
-// TestTerminals runs the commands of each section and compares what they print with what
-// the page says. The terminals are started in their order; a program that waits for messages
+// This runs the commands of each section and compares what they print with what the page
+// says. The terminals are started in their order; a program that waits for messages
 // goes on while the next ones run. Where its output shows ^C, it gets its Ctrl+C when the
 // other terminals have ended.
-func TestTerminals(t *testing.T) {
+func TestTerminalsShowWhatTheProgramsPrint(t *testing.T) {
 	for _, p := range pages(t) {
 		starts := headings.FindAllStringIndex(p.text, -1)
 		for i, start := range starts {

@@ -55,7 +55,7 @@ func TestMissingFiguresAreAnError(t *testing.T) {
 	}
 }
 
-func TestRow(t *testing.T) {
+func TestRowSaysWhetherTheTargetIsReached(t *testing.T) {
 	r, err := parse(strings.NewReader(rounds))
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestRow(t *testing.T) {
 	}
 }
 
-func TestFigure(t *testing.T) {
+func TestFigureIsAsExactAsItsMeasurement(t *testing.T) {
 	for v, want := range map[float64]string{0.123: "0.12", 12.345: "12.35", 123.4: "123", 1234.5: "1,234", 178644: "178,644", 1e6 + 5: "1,000,005"} {
 		if got := figure(v); got != want {
 			t.Errorf("figure(%v) = %q, want %q", v, got, want)

@@ -11,64 +11,70 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A broker is where the demos run.
-type broker struct {
+// A vhost is the virtual host where the demos run.
+type vhost struct {
 	url  string // what the programs get as AMQP_URL
 	conn *amqp.Connection
 	api  *url.URL // of the virtual host that was made for the demos, if one was
 }
 
-// connect connects to the broker at amqpURL. With the management API of a
-// broker that may be used freely, it makes a virtual host for the demos.
-func connect(amqpURL, managementURL string) (_ *broker, err error) {
-	b := &broker{url: amqpURL}
+// errURL does not say what is wrong with it: that would repeat a password.
+var errURL = errors.New("AMQP_URL is no AMQP URL, such as amqp://user:password@localhost:5672/")
+
+// openVhost connects to the virtual host of amqpURL. With the management API of a broker
+// that may be used freely, it makes one for the demos.
+func openVhost(amqpURL, managementURL string) (_ *vhost, err error) {
+	if _, err := amqp.ParseURI(amqpURL); err != nil {
+		return nil, errURL
+	}
+	v := &vhost{url: amqpURL}
 	if managementURL != "" {
-		if err := b.makeVhost(managementURL); err != nil {
+		if err := v.makeVhost(managementURL); err != nil {
 			return nil, err
 		}
 	}
 	defer func() {
 		if err != nil {
-			err = first(err, b.close())
+			err = first(err, v.close())
 		}
 	}()
 
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("demo (%d)", os.Getpid()))
-	b.conn, err = amqp.DialConfig(b.url, amqp.Config{
+	v.conn, err = amqp.DialConfig(v.url, amqp.Config{
 		Properties: properties,
 		Dial:       amqp.DefaultDial(5 * time.Second),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
-	return b, b.lock()
+	return v, v.lock()
 }
 
-func (b *broker) makeVhost(managementURL string) error {
-	vhost := fmt.Sprintf("demo-%d", os.Getpid())
+func (v *vhost) makeVhost(managementURL string) error {
+	name := fmt.Sprintf("demo-%d", os.Getpid())
 	at, err := url.Parse(managementURL)
 	if err != nil {
-		return errors.New("MANAGEMENT_URL is not a URL")
+		return errors.New("the URL of the management API is not a URL")
 	}
-	b.api = at.JoinPath("api", "vhosts", vhost)
-	if err := b.request(http.MethodPut); err != nil { // its maker gets all permissions
-		b.api = nil
-		return fmt.Errorf("make virtual host %s: %w", vhost, err)
+	v.api = at.JoinPath("api", "vhosts", name)
+	if err := v.request(http.MethodPut); err != nil { // its maker gets all permissions
+		v.api = nil
+		return fmt.Errorf("make virtual host %s: %w", name, err)
 	}
-	u, err := url.Parse(b.url)
+	u, err := url.Parse(v.url)
 	if err != nil {
-		return errors.New("AMQP_URL is not a URL")
+		return errURL
 	}
-	u.Path = "/" + vhost
-	b.url = u.String()
+	u.Path = "/" + name
+	v.url = u.String()
 	return nil
 }
 
 // request is not interrupted by Ctrl+C: whether the virtual host was made must be
 // known.
-func (b *broker) request(method string) error {
-	request, err := http.NewRequest(method, b.api.String(), nil)
+func (v *vhost) request(method string) error {
+	request, err := http.NewRequest(method, v.api.String(), nil)
 	if err != nil {
 		return err
 	}
@@ -85,18 +91,18 @@ func (b *broker) request(method string) error {
 }
 
 // close disconnects, and removes the virtual host that connect has made.
-func (b *broker) close() error {
-	if b.conn != nil {
+func (v *vhost) close() error {
+	if v.conn != nil {
 		// The lock would go away with the connection, but only some time after it.
-		if ch, err := b.conn.Channel(); err == nil {
+		if ch, err := v.conn.Channel(); err == nil {
 			ch.QueueDelete(lockQueue, false, false, false) // fails if it is another demo's
 		}
-		b.conn.Close() // fails if the connection is lost, which closes it as well
+		v.conn.Close() // fails if the connection is lost, which closes it as well
 	}
-	if b.api == nil {
+	if v.api == nil {
 		return nil
 	}
-	if err := b.request(http.MethodDelete); err != nil {
+	if err := v.request(http.MethodDelete); err != nil {
 		return fmt.Errorf("remove the demo's virtual host: %w", err)
 	}
 	return nil
@@ -106,8 +112,8 @@ const lockQueue = "demo-lock"
 
 // lock keeps a second demo out of the virtual host: nobody else can declare the
 // exclusive queue as long as this connection lives.
-func (b *broker) lock() error {
-	ch, err := b.conn.Channel()
+func (v *vhost) lock() error {
+	ch, err := v.conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
@@ -120,10 +126,10 @@ func (b *broker) lock() error {
 
 // prepare makes sure that the lesson can use its queues and exchanges without
 // harm to anybody, and returns what takes away the ones that are not there yet.
-func (b *broker) prepare(l lesson) (tidy func() error, err error) {
+func (v *vhost) prepare(l lesson) (tidy func() error, err error) {
 	var undo []func(*amqp.Channel) error
 	for _, name := range l.queues {
-		queue, err := b.inspect(name)
+		queue, err := v.inspect(name)
 		switch {
 		case is(err, amqp.NotFound):
 			undo = append(undo, func(ch *amqp.Channel) error {
@@ -143,7 +149,7 @@ func (b *broker) prepare(l lesson) (tidy func() error, err error) {
 		}
 	}
 	for _, name := range l.exchanges {
-		err := b.onChannel(func(ch *amqp.Channel) error {
+		err := v.onChannel(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclarePassive(name, amqp.ExchangeFanout, false, false, false, false, nil)
 		})
 		switch {
@@ -155,7 +161,7 @@ func (b *broker) prepare(l lesson) (tidy func() error, err error) {
 	}
 	return func() error {
 		for _, step := range undo {
-			if err := b.onChannel(step); err != nil {
+			if err := v.onChannel(step); err != nil {
 				return fmt.Errorf("put the broker in order again: %w", err)
 			}
 		}
@@ -165,8 +171,8 @@ func (b *broker) prepare(l lesson) (tidy func() error, err error) {
 
 // inspect returns how many messages of a queue wait, and how many consumers it
 // has. The messages that a consumer has but did not acknowledge do not count.
-func (b *broker) inspect(name string) (queue amqp.Queue, err error) {
-	err = b.onChannel(func(ch *amqp.Channel) error {
+func (v *vhost) inspect(name string) (queue amqp.Queue, err error) {
+	err = v.onChannel(func(ch *amqp.Channel) error {
 		queue, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
 		return err
 	})
@@ -174,8 +180,8 @@ func (b *broker) inspect(name string) (queue amqp.Queue, err error) {
 }
 
 // onChannel gives fn a channel of its own, because a refusal closes the channel.
-func (b *broker) onChannel(fn func(*amqp.Channel) error) error {
-	ch, err := b.conn.Channel()
+func (v *vhost) onChannel(fn func(*amqp.Channel) error) error {
+	ch, err := v.conn.Channel()
 	if err != nil {
 		return err
 	}

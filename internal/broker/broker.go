@@ -1,0 +1,339 @@
+// Package broker runs a real RabbitMQ: as a private node of an installed rabbitmq-server, which needs
+// no root, or in a container of Docker Compose.
+//
+// [Up] finds or starts the broker for the lessons. A [Node] is a broker of one's own:
+//
+//	node, err := broker.Open(broker.Config{Dir: ".broker/mine"})
+//	err = node.Start(ctx)
+//	err = node.Kill(ctx)  // as kill -9 does
+//	err = node.Start(ctx) // on the same ports, with its data
+//	err = node.Destroy(ctx)
+//
+// A node outlives the process that started it. Another process finds it by its folder.
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Kind is a way to run RabbitMQ.
+type Kind string
+
+const (
+	Native   Kind = "native"   // an installed rabbitmq-server, run as a private node
+	Compose  Kind = "compose"  // a container, as docker-compose.yml describes it
+	External Kind = "external" // somebody else's: Up uses it, and nothing starts or stops it
+)
+
+// A Config describes a node.
+type Config struct {
+	// Dir is the node's folder: state, data and log. Its last element is the node's name, made of
+	// lower-case letters, digits and "-".
+	Dir string
+
+	// Kind may be empty: then it is Native if Dir has the data of a native node, or no Docker engine
+	// answers, else Compose.
+	Kind Kind
+
+	// Zero stands for any free port.
+	AMQPPort, ManagementPort int
+
+	TLS   string   // a folder with ca.pem, cert.pem and key.pem: the node also speaks TLS with them
+	Lines []string // more lines of rabbitmq.conf
+	Root  string   // a root folder with the rabbitmq-server to run (see MakeRoot); Linux, as root
+}
+
+// A Node is one RabbitMQ. What stands in it is written down for later processes: read it only.
+type Node struct {
+	Config
+	TLSPort  int
+	DistPort int // of a native node: what other nodes and rabbitmqctl connect to
+	EPMDPort int // of a native node: the name server by which they find it
+	PID      int // of a native node: its process, and the process group that it leads; 0: stopped
+
+	child *exec.Cmd // the native node, if this process started it
+}
+
+const (
+	stateFile = "node.json"
+	startTime = 2 * time.Minute // for a slow machine: RabbitMQ needs 4 to 10 s until it answers
+)
+
+// ErrPortTaken is returned, wrapped, by Start when somebody else has a port of the node's.
+var ErrPortTaken = errors.New("the port is taken")
+
+// Open returns the node in the folder config.Dir. If one is running there, it is as it was started,
+// and not as config has it.
+func Open(config Config) (*Node, error) {
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	config.Dir = dir
+	n := &Node{Config: config}
+	if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(n.Name()) {
+		return nil, fmt.Errorf("a broker cannot be named %q: use lower-case letters, digits and -", n.Name())
+	}
+	text, err := os.ReadFile(n.file(stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return n, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: end that broker by hand, and remove the folder: %w", n.file(stateFile), err)
+	}
+	if !n.Running() {
+		if config.Kind == "" && n.Kind == Native {
+			config.Kind = Native // it has the data
+		}
+		n.Config = config
+	}
+	return n, nil
+}
+
+// save writes down what Open reads.
+func (n *Node) save() error {
+	text, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return err
+	}
+	// Renamed, so that nobody reads half a file.
+	file := n.file(stateFile)
+	if err := os.WriteFile(file+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+func (n *Node) file(name string) string { return filepath.Join(n.Dir, name) }
+
+// Name returns the node's name, the last element of its folder.
+func (n *Node) Name() string { return filepath.Base(n.Dir) }
+
+// URL returns the node's AMQP URL, with guest's credentials and the default virtual host.
+func (n *Node) URL() string { return guestURL(n.AMQPPort) }
+
+// ManagementURL returns the URL of the node's management API, with guest's credentials.
+func (n *Node) ManagementURL() string {
+	return fmt.Sprintf("http://guest:guest@localhost:%d", n.ManagementPort)
+}
+
+// String says where the node's data is.
+func (n *Node) String() string {
+	if n.Kind == Compose {
+		return "compose project " + n.project()
+	}
+	return fmt.Sprintf("native node %s, data in %s", n.nodeName(), n.Dir)
+}
+
+// Running says whether the node's process or container runs.
+func (n *Node) Running() bool {
+	if n.Kind == Compose {
+		return n.containerRuns()
+	}
+	return n.processRuns()
+}
+
+// Log returns what the node has logged since its last start.
+func (n *Node) Log() []byte {
+	if n.Kind == Compose {
+		log, _ := n.composeOutput(context.Background(), "logs", "--no-color")
+		return log
+	}
+	log, _ := os.ReadFile(n.file("rabbitmq.log"))
+	return log
+}
+
+// Start starts the node, with the data that it has, and waits until it answers (4 to 10 s). It
+// installs rabbitmq-server where none is there and apt or brew can. If Start fails, nothing is left
+// running.
+func (n *Node) Start(ctx context.Context) error {
+	if n.Running() {
+		return fmt.Errorf("start %s: it is running", n.Name())
+	}
+	engine := sync.OnceValue(func() bool { return engineAnswers(ctx) })
+	switch n.Kind = chooseKind(n.Config, engine); {
+	case n.Kind == External:
+		return errors.New("BROKER=external means a broker that somebody else starts: use compose or native here")
+	case n.Kind == Compose && !engine():
+		return errors.New("no Docker engine with Compose answers: start Docker, or use BROKER=native")
+	}
+	n.forget() // a native node that crashed has left its name server
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		return err
+	}
+	given := *n
+	for try := 1; ; try++ {
+		err := n.startOnce(ctx)
+		// A free port can be lost to somebody else before RabbitMQ has it.
+		if !errors.Is(err, ErrPortTaken) || try == 3 {
+			return err
+		}
+		*n = given
+	}
+}
+
+func chooseKind(c Config, engine func() bool) Kind {
+	switch {
+	case c.Kind != "":
+		return c.Kind
+	case c.Root == "" && engine():
+		return Compose
+	}
+	return Native
+}
+
+func (n *Node) startOnce(ctx context.Context) error {
+	if err := n.takePorts(); err != nil {
+		return err
+	}
+	start := n.startNative
+	if n.Kind == Compose {
+		start = n.startCompose
+	}
+	err := start(ctx)
+	if err == nil {
+		err = n.wait(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, n.Kill(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// wait waits until the node answers.
+func (n *Node) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if _, err := login(ctx, n.URL()); err == nil && httpAnswers(n.ManagementPort) && (n.TLS == "" || portOpen(n.TLSPort)) {
+			return nil
+		}
+		if !n.Running() {
+			err := errors.New("RabbitMQ stopped while it started")
+			if regexp.MustCompile(`eaddrinuse|could_not_start_listener`).Match(n.Log()) {
+				err = ErrPortTaken
+			}
+			return fmt.Errorf("start the broker: %w; its log is that of the %s", err, n)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("start the broker: RabbitMQ does not answer: %w; its log is that of the %s", ctx.Err(), n)
+		case <-ticker.C:
+		}
+	}
+}
+
+// Join starts a new node as a member of other's cluster, in place of its first Start (about 10 s).
+// Both must be native, and other running. Stop, Kill and Start then work as for any node.
+func (n *Node) Join(ctx context.Context, other *Node) error {
+	if other.Kind != Native || n.Kind == Compose {
+		return errors.New("only native nodes can form a cluster here: use BROKER=native")
+	}
+	// Nodes talk to each other if they share a cookie and find each other by the same epmd.
+	const cookieFile = ".erlang.cookie"
+	cookie, err := os.ReadFile(other.file(cookieFile))
+	if err != nil {
+		return fmt.Errorf("read the cookie of %s, which must be running: %w", other.Name(), err)
+	}
+	if err := errors.Join(os.MkdirAll(n.Dir, 0o755), os.WriteFile(n.file(cookieFile), cookie, 0o400)); err != nil {
+		return err
+	}
+	n.Kind, n.EPMDPort = Native, other.EPMDPort
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"stop_app"}, {"join_cluster", other.nodeName()}, {"start_app"}} {
+		if _, err := n.Ctl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return n.wait(ctx)
+}
+
+// Stop shuts the node down in order; its data stays. RabbitMQ 3.10 takes 6 s for it. A native node
+// that does not obey within a minute is killed. Stopping a node that does not run is no error.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.Kind == Compose {
+		return n.compose(ctx, "down")
+	}
+	return n.stopNative(ctx)
+}
+
+// Kill ends the node as kill -9 does; its data stays. Killing a node that does not run is no error.
+func (n *Node) Kill(ctx context.Context) error {
+	if n.Kind == Compose {
+		return n.compose(ctx, "kill")
+	}
+	return n.killNative()
+}
+
+// Pause freezes the node: its connections stay open, and nothing answers on them.
+func (n *Node) Pause(ctx context.Context) error { return n.freeze(ctx, "pause", sigStop) }
+
+// Resume lets a frozen node go on.
+func (n *Node) Resume(ctx context.Context) error { return n.freeze(ctx, "unpause", sigCont) }
+
+func (n *Node) freeze(ctx context.Context, verb string, signal syscall.Signal) error {
+	if n.Kind == Compose {
+		return n.compose(ctx, verb)
+	}
+	return n.signal(signal)
+}
+
+// Destroy ends the node and removes its folder with all data.
+func (n *Node) Destroy(ctx context.Context) error {
+	var err error
+	if n.Kind == Compose {
+		err = n.compose(ctx, "down", "--volumes")
+	} else {
+		err = n.killNative() // there is nothing to save
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(n.Dir)
+}
+
+// CtlCommand returns a command that runs rabbitmqctl on the node, with no standard input.
+func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	switch {
+	case !n.Running():
+		return nil, errors.New("no broker is running that was started here (make up); " +
+			"for another one, run rabbitmqctl on its machine, as its administrator")
+	case n.Kind == Compose:
+		return n.composeCommand(ctx, append([]string{"exec", "-T", "rabbitmq", "rabbitmqctl"}, args...)...)
+	}
+	return n.command(ctx, "rabbitmqctl", args...)
+}
+
+// Ctl runs rabbitmqctl on the node and returns its standard output. It takes about half a second.
+// The error has all that it printed.
+func (n *Node) Ctl(ctx context.Context, args ...string) (string, error) {
+	cmd, err := n.CtlCommand(ctx, args...)
+	if err != nil {
+		return "", err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("rabbitmqctl %q on %s: %w\n%s%s", args, n.Name(), err, &stdout, &stderr)
+	}
+	return stdout.String(), nil
+}

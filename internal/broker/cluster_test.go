@@ -1,0 +1,106 @@
+package broker_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// config is for a broker of the test's own, of the kind that `make test` uses. The suffix of its name
+// says whose it is: see harness.StartBroker.
+func config(t *testing.T, suffix string) broker.Config {
+	t.Helper()
+	wish, err := broker.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wish.Dir = os.Getenv("TEST_BROKER") + "-" + suffix
+	wish.AMQPPort, wish.ManagementPort = 0, 0
+	return wish.Config
+}
+
+func newNode(t *testing.T, suffix string) *broker.Node {
+	t.Helper()
+	node, err := broker.Open(config(t, suffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Destroy(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return node
+}
+
+func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	one, two, three := newNode(t, "one"), newNode(t, "two"), newNode(t, "three")
+	if err := one.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Join(t.Context(), one); one.Kind == broker.Compose {
+		if err == nil {
+			t.Error("a container was said to have joined a cluster")
+		}
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if err := three.Join(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+
+	conn, err := amqp.Dial(one.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		t.Fatal(err)
+	}
+	confirmation, err := ch.PublishWithDeferredConfirm("", "hello", true, false, amqp.Publishing{Body: []byte("Hello World!")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if acked, err := confirmation.WaitContext(t.Context()); err != nil || !acked {
+		t.Fatalf("not confirmed: %v", err)
+	}
+
+	if err := one.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 30*time.Second, "the message comes from another node", func() bool {
+		conn, err := amqp.Dial(three.URL())
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		ch, err := conn.Channel()
+		if err != nil {
+			return false
+		}
+		delivery, ok, err := ch.Get("hello", false)
+		return err == nil && ok && string(delivery.Body) == "Hello World!"
+	})
+
+	if err := one.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Ctl(t.Context(), "await_online_nodes", "3"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A Wish is what the user wants of the broker for the lessons.
+type Wish struct {
+	Config
+	URL string // AMQP_URL
+}
+
+// FromEnv reads a Wish from the environment:
+//
+//	AMQP_URL           the broker that the programs use
+//	BROKER             compose, native or external; not set: whatever is there
+//	AMQP_PORT          5672, or the port that AMQP_URL names
+//	MANAGEMENT_PORT    AMQP_PORT + 10000
+//	RABBITMQ_ROOT      a root folder with the rabbitmq-server to run (see MakeRoot)
+//	BROKER_CONFIG      a file with more lines of rabbitmq.conf
+//
+// The broker's folder is .broker/tutorial.
+func FromEnv() (w Wish, err error) {
+	top, err := repository()
+	if err != nil {
+		return w, err
+	}
+	w.URL = os.Getenv("AMQP_URL")
+	w.Dir = filepath.Join(top, ".broker", "tutorial")
+	w.Kind = Kind(os.Getenv("BROKER"))
+	if !slices.Contains([]Kind{"", Compose, Native, External}, w.Kind) {
+		return w, fmt.Errorf("BROKER is %q: set it to compose, native or external, or unset it", w.Kind)
+	}
+	for name, port := range map[string]*int{"AMQP_PORT": &w.AMQPPort, "MANAGEMENT_PORT": &w.ManagementPort} {
+		if value := os.Getenv(name); value != "" {
+			if *port, err = strconv.Atoi(value); err != nil || *port < 1 || *port > 65535 {
+				return w, fmt.Errorf("%s is %q: set it to a port from 1 to 65535, or unset it", name, value)
+			}
+		}
+	}
+	if root := os.Getenv("RABBITMQ_ROOT"); root != "" {
+		if w.Root, err = filepath.Abs(root); err != nil {
+			return w, err
+		}
+	}
+	if file := os.Getenv("BROKER_CONFIG"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return w, fmt.Errorf("BROKER_CONFIG: %w", err)
+		}
+		w.Lines = strings.Split(strings.TrimSpace(string(text)), "\n")
+	}
+	return w, nil
+}
+
+// repository returns the folder of this repository, above the working directory.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "docker-compose.yml")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			err = errors.New("no docker-compose.yml above the working directory: go to the folder of the lessons")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return "", err
+}
+
+// A Server is a RabbitMQ that answers.
+type Server struct {
+	URL           string
+	ManagementURL string // only of a broker that Up started: nothing is known of others'
+	Told          string // which broker it is, for the user
+}
+
+// Up finds or starts the broker for the lessons. It takes the first of these:
+//
+//   - the broker that AMQP_URL names;
+//   - what answers on localhost:5672 (or AMQP_PORT) already;
+//   - one that it starts there: in Docker Compose where an engine answers, else an installed
+//     rabbitmq-server; where there is none it is installed, if apt or brew can.
+//
+// Whichever it is, a log-in has succeeded when Up returns without an error.
+func Up(ctx context.Context, w Wish) (Server, error) {
+	at, err := w.target()
+	if err != nil {
+		return Server{}, err
+	}
+	node, err := Open(w.Config)
+	if err != nil {
+		return Server{}, err
+	}
+	runs := node.Running()
+	switch {
+	case runs && (w.URL == "" || at.local && at.port == node.AMQPPort):
+		if w.Kind != "" && w.Kind != External && w.Kind != node.Kind {
+			return Server{}, fmt.Errorf("a %s broker named %s is running: take it down first (make down)", node.Kind, node.Name())
+		}
+		if err := node.wait(ctx); err != nil { // somebody else may just be starting it
+			return Server{}, err
+		}
+		if w.URL == "" {
+			at.url = node.URL()
+		}
+		return node.loggedIn(ctx, at.url, "already up:")
+	case w.Kind == "" || w.Kind == External:
+		_, err := login(ctx, at.url)
+		switch {
+		case err == nil && w.URL != "":
+			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that AMQP_URL names, at %s", at)}, nil
+		case err == nil:
+			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that already answers on %s, and leaving it as it is", at)}, nil
+		case errors.Is(err, errRefused):
+			return Server{}, fmt.Errorf("%w (at %s): mend AMQP_URL, or choose another port with AMQP_PORT", err, at)
+		case w.Kind == External:
+			return Server{}, fmt.Errorf("BROKER=external, but %w at %s: start it, or unset BROKER", err, at)
+		}
+	}
+	switch {
+	case at.whyNot != "":
+		return Server{}, fmt.Errorf("AMQP_URL is set, but no broker answers at %s, and none can be started there: %s. "+
+			"Start it by hand, or unset AMQP_URL", at, at.whyNot)
+	case runs:
+		return Server{}, fmt.Errorf("AMQP_URL is set, but no broker answers at %s; make up has started one on localhost:%d: "+
+			"let AMQP_URL name that, or take it down first (make down)", at, node.AMQPPort)
+	}
+	node.AMQPPort = at.port
+	if node.ManagementPort == 0 {
+		node.ManagementPort = at.port + 10_000 // as 15672 to 5672
+	}
+	if err := node.Start(ctx); err != nil {
+		return Server{}, err
+	}
+	s, err := node.loggedIn(ctx, node.URL(), "started")
+	if w.URL == "" && at.port != 5672 {
+		s.Told += fmt.Sprintf("; for the programs, let AMQP_URL name port %d", at.port)
+	}
+	return s, err
+}
+
+// loggedIn returns the node as a Server, if it lets the URL's user in.
+func (n *Node) loggedIn(ctx context.Context, url, what string) (Server, error) {
+	version, err := login(ctx, url)
+	if err != nil {
+		return Server{}, fmt.Errorf("%w (at localhost:%d): mend AMQP_URL", err, n.AMQPPort)
+	}
+	return Server{url, n.ManagementURL(), fmt.Sprintf("%s RabbitMQ %s on localhost:%d, console http://localhost:%d (%s)",
+		what, version, n.AMQPPort, n.ManagementPort, n)}, nil
+}
+
+// A target is where the programs will look for the broker.
+type target struct {
+	url    string
+	host   string
+	port   int
+	local  bool   // on this machine
+	whyNot string // why no broker can be started there; "" if it can
+}
+
+// String returns the address, and nothing else of the URL, which may hold a password.
+func (t target) String() string { return net.JoinHostPort(t.host, strconv.Itoa(t.port)) }
+
+// ambiguous finds an "@" after what a URL parser takes for the end of the host: an unescaped "/", "?"
+// or "#" in the password ends it early, and parts of the password would be printed as host or port.
+var ambiguous = regexp.MustCompile(`^amqps?://[^/?#]*[/?#].*@`)
+
+func (w Wish) target() (target, error) {
+	if w.URL == "" {
+		port := cmp.Or(w.AMQPPort, 5672)
+		return target{url: guestURL(port), host: "localhost", port: port, local: true}, nil
+	}
+	uri, err := amqp.ParseURI(w.URL)
+	if err != nil || ambiguous.MatchString(w.URL) {
+		return target{}, errors.New("AMQP_URL is not an AMQP URL such as amqp://USER:PASSWORD@HOST:PORT/, " +
+			"with special characters in the user name and the password percent-encoded: mend it, or unset it")
+	}
+	t := target{url: w.URL, host: uri.Host, port: uri.Port, local: uri.Host == "localhost" || uri.Host == "127.0.0.1"}
+	switch {
+	case !t.local:
+		t.whyNot = "it is not on this machine"
+	case uri.Scheme != "amqp":
+		t.whyNot = "a broker that is started here speaks no TLS"
+	case uri.Username != "guest" || uri.Password != "guest":
+		t.whyNot = "a broker that is started here knows only the user guest with the password guest"
+	case uri.Vhost != "/":
+		t.whyNot = "a broker that is started here has only the virtual host /"
+	case w.AMQPPort != 0 && w.AMQPPort != uri.Port:
+		t.whyNot = fmt.Sprintf("AMQP_PORT is %d", w.AMQPPort)
+	}
+	return t, nil
+}

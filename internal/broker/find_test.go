@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestKindIsChosen(t *testing.T) {
+	for name, test := range map[string]struct {
+		wanted Kind
+		root   string
+		engine bool
+		want   Kind
+	}{
+		"an engine answers":               {"", "", true, Compose},
+		"no engine answers":               {"", "", false, Native},
+		"forced, though an engine is up":  {Native, "", true, Native},
+		"forced, though none is up":       {Compose, "", false, Compose},
+		"a root folder is named":          {"", "/root4", true, Native},
+		"external is nothing to be begun": {External, "", true, External},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := chooseKind(Config{Kind: test.wanted, Root: test.root}, func() bool { return test.engine }); got != test.want {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestTargetOfAMQPURL(t *testing.T) {
+	for _, test := range []struct {
+		url     string
+		port    int // AMQP_PORT
+		address string
+		whyNot  string // a part of it; "": a broker can be started there
+	}{
+		{"", 0, "localhost:5672", ""},
+		{"", 5673, "localhost:5673", ""},
+		{"amqp://guest:guest@localhost:5673/", 0, "localhost:5673", ""},
+		{"amqp://guest:guest@localhost:5673/", 5673, "localhost:5673", ""},
+		{"amqp://guest:guest@127.0.0.1/%2F", 0, "127.0.0.1:5672", ""},
+		{"amqp://localhost", 0, "localhost:5672", ""},
+		{"amqp://guest:guest@localhost:5673/", 5674, "localhost:5673", "AMQP_PORT is 5674"},
+		{"amqp://guest:guest@example.com/", 0, "example.com:5672", "not on this machine"},
+		{"amqp://guest:guest@[::1]:5672/", 0, "[::1]:5672", "not on this machine"},
+		{"amqps://guest:guest@localhost/", 0, "localhost:5671", "TLS"},
+		{"amqp://me:secret@localhost/", 0, "localhost:5672", "user guest"},
+		{"amqp://guest:secret@localhost/", 0, "localhost:5672", "user guest"},
+		{"amqp://guest:guest@localhost/mine", 0, "localhost:5672", "virtual host"},
+	} {
+		got, err := Wish{Config{AMQPPort: test.port}, test.url}.target()
+		if err != nil {
+			t.Errorf("%s: %v", test.url, err)
+			continue
+		}
+		if got.String() != test.address || (test.whyNot == "") != (got.whyNot == "") || !strings.Contains(got.whyNot, test.whyNot) {
+			t.Errorf("%s: at %s, cannot be started because %q; want %s, %q", test.url, got, got.whyNot, test.address, test.whyNot)
+		}
+		if strings.Contains(got.String()+got.whyNot, "secret") {
+			t.Errorf("%s: the password is told", test.url)
+		}
+	}
+}
+
+func TestNoPartOfABrokenAMQPURLIsTold(t *testing.T) {
+	for _, url := range []string{
+		"secret", "http://me:secret@localhost/", "amqp://me:se cret@localhost/", "amqp://me:1234/secret@localhost/",
+		"amqp://me:1234?secret@localhost/", "amqp://me:secret@localhost:port/",
+	} {
+		at, err := Wish{URL: url}.target()
+		if err == nil {
+			t.Errorf("%s was taken for %s", url, at)
+		} else if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "1234") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestEnvironmentIsRead(t *testing.T) {
+	lines := t.TempDir() + "/rabbitmq.conf"
+	if err := os.WriteFile(lines, []byte("heartbeat = 7\nvm_memory_high_watermark.relative = 0.5\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"AMQP_URL": "", "BROKER": "native", "AMQP_PORT": "5673", "MANAGEMENT_PORT": "", "RABBITMQ_ROOT": "", "BROKER_CONFIG": lines,
+	} {
+		t.Setenv(name, value)
+	}
+	wish, err := FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wish.Kind != Native || wish.AMQPPort != 5673 || wish.ManagementPort != 0 || !strings.HasSuffix(wish.Dir, "/.broker/tutorial") {
+		t.Errorf("%+v", wish)
+	}
+	if !slices.Equal(wish.Lines, []string{"heartbeat = 7", "vm_memory_high_watermark.relative = 0.5"}) {
+		t.Errorf("lines: %q", wish.Lines)
+	}
+	for name, wrong := range map[string]string{"BROKER": "podman", "AMQP_PORT": "65536", "MANAGEMENT_PORT": "http", "BROKER_CONFIG": "/nowhere"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, wrong)
+			if _, err := FromEnv(); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%s: %v", name, wrong, err)
+			}
+		})
+	}
+}
+
+func TestFreePortsDifferAndAreNoClientsPorts(t *testing.T) {
+	ports, err := FreePorts(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(ports)
+	if len(slices.Compact(slices.Clone(ports))) != 20 {
+		t.Errorf("twice the same: %v", ports)
+	}
+	if ports[0] < 1024 || ports[19] >= 32768 {
+		t.Errorf("out of range: %v", ports)
+	}
+}

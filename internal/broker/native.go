@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func (n *Node) nodeName() string { return n.Name() + "@localhost" }
+
+// sbin returns the folder with the server's own scripts, as seen from within root: the ones in
+// /usr/sbin want to be root.
+func sbin(root string) (string, error) {
+	var found []string
+	for _, pattern := range []string{
+		"/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
+	} {
+		dirs, _ := filepath.Glob(root + pattern)
+		found = append(found, dirs...)
+	}
+	if path, err := exec.LookPath("rabbitmq-server"); err == nil && root == "" {
+		found = append([]string{filepath.Dir(path)}, found...)
+	}
+	for i := len(found) - 1; i >= 0; i-- { // the newest version last
+		if _, err := os.Stat(filepath.Join(found[i], "rabbitmq-env")); err == nil {
+			return strings.TrimPrefix(found[i], root), nil
+		}
+	}
+	if root != "" {
+		return "", fmt.Errorf("no rabbitmq-server in the root folder %s: make one with go run ./scripts/broker root DIR", root)
+	}
+	return "", errors.New("no rabbitmq-server is installed here: make up installs one where it can")
+}
+
+// command returns one of RabbitMQ's programs, to be run in this node's environment.
+func (n *Node) command(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
+	dir, err := sbin(n.Root)
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{dir + "/" + program}, args...)
+	if n.Root != "" {
+		if os.Geteuid() != 0 {
+			return nil, errors.New("only root can run programs in a root folder: unset RABBITMQ_ROOT, or become root")
+		}
+		args = append([]string{"unshare", "--mount", "--propagation", "private",
+			"sh", "-euc", enterRoot, "sh", n.Root, filepath.Dir(n.Dir), n.TLS}, args...)
+	}
+	// Erlang makes a table as long as the limit of open files, which in a container can be a thousand million.
+	const limit = `ulimit -S -n 65536 2>/dev/null || ulimit -S -n "$(ulimit -H -n)" 2>/dev/null || :
+exec "$@"`
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", limit, "sh"}, args...)...)
+	cmd.WaitDelay = time.Second
+	cmd.Dir = n.Dir
+	const localOnly = "-kernel inet_dist_use_interface {127,0,0,1}"
+	cmd.Env = append(os.Environ(),
+		"HOME="+n.Dir, // Erlang keeps its cookie there
+		"RABBITMQ_NODENAME="+n.nodeName(),
+		"RABBITMQ_CONF_ENV_FILE="+n.file("rabbitmq-env.conf"),
+		"RABBITMQ_CONFIG_FILE="+n.file("rabbitmq.conf"),
+		"RABBITMQ_CONFIG_FILES="+n.file("conf.d"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE="+n.file("advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+n.file("enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE="+n.file("data"),
+		"RABBITMQ_GENERATED_CONFIG_DIR="+n.file("data/config"),
+		"RABBITMQ_SCHEMA_DIR="+n.file("data/schema"),
+		"RABBITMQ_LOG_BASE="+n.Dir,
+		"RABBITMQ_LOGS=-", // to standard output
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", n.DistPort),
+		fmt.Sprintf("ERL_EPMD_PORT=%d", n.EPMDPort),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_INETRC="+n.file("inetrc"),
+		// The figures are as fresh as in docker-compose.yml.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+localOnly+" -rabbit collect_statistics_interval 1000 quorum_tick_interval 1000",
+		"RABBITMQ_CTL_ERL_ARGS="+localOnly,
+		"RUNNING_UNDER_SYSTEMD=true") // the script then becomes the server, and does not wait for it
+	return cmd, nil
+}
+
+func (n *Node) startNative(ctx context.Context) error {
+	if runtime.GOOS == "windows" {
+		return errors.New("on Windows a broker runs in Docker only: start Docker Desktop, or set AMQP_URL")
+	}
+	if _, err := sbin(n.Root); err != nil && n.Root == "" {
+		if err := install(ctx, filepath.Dir(n.Dir)); err != nil {
+			return err
+		}
+	}
+	log, err := os.Create(n.file("rabbitmq.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if err := errors.Join(
+		os.MkdirAll(n.file("data"), 0o755),
+		n.write("enabled_plugins", "[rabbitmq_management]."),
+		n.write("inetrc", inetrc()...),
+		n.write("rabbitmq.conf", n.conf()...),
+	); err != nil {
+		return err
+	}
+	// -broker means nothing to RabbitMQ. It tells this process from one that gets its number later.
+	cmd, err := n.command(context.Background(), "rabbitmq-server", "-broker", n.Dir)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	ownGroup(cmd) // which Ctrl+C does not reach
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start rabbitmq-server: %w", err)
+	}
+	n.child, n.PID = cmd, cmd.Process.Pid
+	return n.save()
+}
+
+func (n *Node) write(name string, lines ...string) error {
+	return os.WriteFile(n.file(name), []byte(strings.Join(lines, "\n")+"\n"), 0o644)
+}
+
+// inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, to tell the
+// client the name of the cluster; where only a DNS server could know it, that may take five seconds.
+func inetrc() []string {
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(host, ".")
+	return []string{"{lookup, [file, native]}.", fmt.Sprintf("{host, {127,0,0,1}, [%q]}.", host)}
+}
+
+func (n *Node) conf() []string {
+	lines := []string{
+		fmt.Sprintf("listeners.tcp.local = 127.0.0.1:%d", n.AMQPPort),
+		"management.tcp.ip = 127.0.0.1",
+		fmt.Sprintf("management.tcp.port = %d", n.ManagementPort),
+	}
+	if n.TLS != "" {
+		lines = append(lines, fmt.Sprintf("listeners.ssl.local = 127.0.0.1:%d", n.TLSPort))
+	}
+	return append(lines, n.moreLines()...)
+}
+
+// moreLines are the lines of rabbitmq.conf that do not depend on the kind.
+func (n *Node) moreLines() (lines []string) {
+	if n.TLS != "" {
+		lines = []string{
+			"ssl_options.cacertfile = " + filepath.Join(n.TLS, "ca.pem"),
+			"ssl_options.certfile = " + filepath.Join(n.TLS, "cert.pem"),
+			"ssl_options.keyfile = " + filepath.Join(n.TLS, "key.pem"),
+		}
+	}
+	return append(lines, n.Lines...)
+}
+
+// processRuns says whether PID is still this node, and not a process that got its number later.
+func (n *Node) processRuns() bool {
+	// A process that is just becoming another program has no command line for a moment, and one that
+	// has ended but was not waited for has none for good.
+	for tries := 3; n.PID != 0 && tries > 0; tries-- {
+		if command := commandLine(n.PID); command != "" {
+			return strings.Contains(command+" ", " -broker "+n.Dir+" ")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return false
+}
+
+func commandLine(pid int) string {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil && runtime.GOOS != "linux" {
+		line, _ = exec.Command("ps", "-ww", "-o", "command=", "-p", fmt.Sprint(pid)).Output()
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
+}
+
+// signal sends a signal to the node's whole process group.
+func (n *Node) signal(signal syscall.Signal) error {
+	if !n.processRuns() {
+		return fmt.Errorf("%s is not running", n.Name())
+	}
+	return kill(-n.PID, signal)
+}
+
+func (n *Node) stopNative(ctx context.Context) error {
+	if n.processRuns() {
+		// To the node alone, which ends what it has started; and a frozen one could not obey.
+		if err := errors.Join(kill(n.PID, syscall.SIGTERM), n.signal(sigCont)); err != nil {
+			return err
+		}
+		n.awaitEnd(ctx, time.Minute)
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for the end of %s: %w", n.Name(), ctx.Err())
+		}
+	}
+	return n.killNative()
+}
+
+func (n *Node) killNative() error {
+	if n.processRuns() {
+		if err := n.signal(syscall.SIGKILL); err != nil {
+			return err
+		}
+		if !n.awaitEnd(context.Background(), 10*time.Second) {
+			return fmt.Errorf("%s (process %d) does not end", n.Name(), n.PID)
+		}
+	}
+	return n.forget()
+}
+
+func (n *Node) awaitEnd(ctx context.Context, timeout time.Duration) (ended bool) {
+	for end := time.Now().Add(timeout); n.processRuns(); time.Sleep(50 * time.Millisecond) {
+		if ctx.Err() != nil || time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// forget clears away what is left of a node that has ended.
+func (n *Node) forget() error {
+	if n.child != nil {
+		n.child.Wait() // its result is a signal's
+		n.child = nil
+	}
+	if n.PID == 0 {
+		return nil
+	}
+	n.stopEPMD()
+	n.PID = 0
+	return n.save()
+}
+
+// stopEPMD ends the node's name server, which outlives the node. It ends on request, and refuses as
+// long as it knows a node: for a moment ours, or others of a cluster for good.
+func (n *Node) stopEPMD() {
+	name := regexp.MustCompile(`name (\S+) at port`)
+	for range 50 {
+		ask(n.EPMDPort, "\x00\x01k", 2)
+		names, err := ask(n.EPMDPort, "\x00\x01n", 4096)
+		if err != nil && names == "" {
+			return
+		}
+		for _, found := range name.FindAllStringSubmatch(names, -1) {
+			if found[1] != n.Name() && !strings.HasPrefix(found[1], "rabbitmqcli") {
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}

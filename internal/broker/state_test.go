@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// leftBy writes the state that a node leaves behind that crashed with its maker.
+func leftBy(t *testing.T, pid int) *Node {
+	t.Helper()
+	ports, err := FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := Open(Config{Dir: filepath.Join(t.TempDir(), "crashed"), Kind: Native, AMQPPort: 5673})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.PID, node.EPMDPort = pid, ports[0]
+	if err := errors.Join(os.Mkdir(node.Dir, 0o755), node.save()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Open(Config{Dir: node.Dir, AMQPPort: 5674})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.PID != pid || found.Kind != Native || found.AMQPPort != 5674 {
+		t.Errorf("a new node in the old one's folder is %+v", found)
+	}
+	return found
+}
+
+func TestDeadProcessIsNoNode(t *testing.T) {
+	dead := exec.Command(os.Args[0], "-test.run=^$")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	node := leftBy(t, dead.Process.Pid)
+	if node.Running() {
+		t.Error("a process that has ended is said to run")
+	}
+	if _, err := node.Ctl(t.Context(), "status"); err == nil {
+		t.Error("it was asked all the same")
+	}
+}
+
+func TestAnotherProcessWithTheNumberIsNoNode(t *testing.T) {
+	other := exec.Command(os.Args[0], "-test.run=^TestWaitForStdin$")
+	other.Env = append(os.Environ(), "WAIT_FOR_STDIN=1")
+	stdin, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	node := leftBy(t, other.Process.Pid)
+	if node.Running() {
+		t.Error("somebody else's process is taken for the node")
+	}
+	if node.Pause(t.Context()) == nil {
+		t.Error("somebody else's process was frozen")
+	}
+	if err := errors.Join(node.Stop(t.Context()), node.Kill(t.Context()), node.Destroy(context.Background())); err != nil {
+		t.Error(err)
+	}
+	stdin.Close()
+	if err := other.Wait(); err != nil {
+		t.Errorf("somebody else's process was ended: %v", err)
+	}
+	if _, err := os.Stat(node.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+// TestWaitForStdin is the other process of the test above, and nothing in this one.
+func TestWaitForStdin(t *testing.T) {
+	if os.Getenv("WAIT_FOR_STDIN") != "" {
+		os.Stdin.Read(make([]byte, 1))
+	}
+}
+
+func TestOpenTellsWhatIsWrong(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mine")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, stateFile), []byte(`{"PID": 47`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("half a state file: %v", err)
+	}
+	if _, err := Open(Config{Dir: filepath.Join(t.TempDir(), "My_Node")}); err == nil {
+		t.Error("a name that is no name for a node")
+	}
+}

@@ -1,0 +1,116 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+func TestUpUsesTheBrokerOfAMQPURLOrSaysWhyNot(t *testing.T) {
+	t.Parallel()
+	shared, err := url.Parse(harness.SharedBroker(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(user, password, vhost string) string {
+		u := *shared
+		u.User, u.Path = url.UserPassword(user, password), "/"+vhost
+		return u.String()
+	}
+	for name, test := range map[string]struct {
+		url  string
+		kind broker.Kind
+		told string // a part of the line, or of the error
+		ok   bool
+	}{
+		"it answers":               {shared.String(), "", "using the broker that AMQP_URL names, at localhost:" + shared.Port(), true},
+		"it answers, external":     {shared.String(), broker.External, "using the broker that AMQP_URL names", true},
+		"wrong password":           {at("guest", "secret", ""), "", "the user name or the password is wrong", false},
+		"wrong user":               {at("secret", "guest", ""), "", "the user name or the password is wrong", false},
+		"no such virtual host":     {at("guest", "guest", "nowhere"), "", "may not use the virtual host", false},
+		"nothing there, elsewhere": {"amqp://guest:guest@127.0.0.2:1/", "", "no broker answers at 127.0.0.2:1, and none can be started there: it is not on this machine", false},
+		"nothing there, external":  {"amqp://guest:guest@localhost:1/", broker.External, "BROKER=external, but no broker answers at localhost:1", false},
+		"nothing there, own user":  {"amqp://me:secret@localhost:1/", "", "knows only the user guest", false},
+		"port of somebody else's":  {shared.String(), broker.Native, "the port is taken: " + shared.Port(), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wish := broker.Wish{Config: config(t, "never"), URL: test.url}
+			wish.Kind = test.kind
+			server, err := broker.Up(t.Context(), wish)
+			if (err == nil) != test.ok || test.ok && server.URL != test.url {
+				t.Errorf("%+v, %v", server, err)
+			}
+			if all := fmt.Sprintln(server.Told, err); !strings.Contains(all, test.told) || strings.Contains(all, "secret") {
+				t.Errorf("told: %s", all)
+			}
+			if _, err := os.Stat(filepath.Join(wish.Dir, "node.json")); err == nil {
+				t.Error("a broker was started")
+			}
+		})
+	}
+}
+
+// A broker comes up at the port that AMQP_URL names; Up finds it again, notices that it has crashed,
+// and starts it with its data.
+func TestUpStartsWhatAMQPURLNames(t *testing.T) {
+	t.Parallel()
+	wish := broker.Wish{Config: config(t, "up")}
+	ports, err := broker.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wish.ManagementPort = ports[0]
+	wish.URL = fmt.Sprintf("amqp://guest:guest@localhost:%d/", ports[1])
+	t.Cleanup(func() {
+		node, err := broker.Open(wish.Config)
+		if err == nil {
+			err = node.Destroy(context.Background())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	expect := func(want string) {
+		t.Helper()
+		server, err := broker.Up(t.Context(), wish)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server.URL != wish.URL || server.ManagementURL == "" || !strings.HasPrefix(server.Told, want) {
+			t.Errorf("%+v", server)
+		}
+	}
+	expect("started RabbitMQ ")
+	expect("already up: RabbitMQ ")
+
+	elsewhere := wish
+	elsewhere.URL = "amqp://guest:guest@localhost:1/"
+	if _, err := broker.Up(t.Context(), elsewhere); err == nil || !strings.Contains(err.Error(), "make down") {
+		t.Errorf("AMQP_URL names another port: %v", err)
+	}
+
+	node, err := broker.Open(wish.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if node.Kind == broker.Native {
+		process, err := os.FindProcess(node.PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		process.Kill() // behind the back of its Node
+		harness.Eventually(t, 10*time.Second, "it has ended", func() bool { return !node.Running() })
+	} else if err := node.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect("started RabbitMQ ")
+}

@@ -1,0 +1,77 @@
+package harness
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The first line of each consumer: it has declared and bound all that it needs, and consumes.
+const (
+	WaitingForMessages = " [*] Waiting for messages. To exit press CTRL+C"
+	WaitingForLogs     = " [*] Waiting for logs. To exit press CTRL+C"
+	AwaitingRequests   = " [x] Awaiting RPC requests"
+)
+
+// A Consumer is a program of the lessons that takes messages until it is stopped.
+type Consumer struct {
+	Program       string
+	Args          []string // with which it gets what is published to the exchange with the key
+	Ready         string   // its first line
+	Exchange, Key string
+	Prints        string // what a line for a message begins with; the body follows
+}
+
+// Consumers returns the consumers of all lessons.
+func Consumers() []Consumer {
+	return []Consumer{
+		{"receive", nil, WaitingForMessages, "", "hello", " [x] Received "},
+		{"worker", []string{"-unit=1ms"}, WaitingForMessages, "", "task_queue", " [x] Received "},
+		{"receive_logs", nil, WaitingForLogs, "logs", "", " [x] "},
+		{"receive_logs_direct", []string{"info"}, WaitingForLogs, "direct_logs", "info", " [x] info:"},
+		{"receive_logs_topic", []string{"kern.*"}, WaitingForLogs, "topic_logs", "kern.info", " [x] kern.info:"},
+		{"rpc_server", nil, AwaitingRequests, "", "rpc_queue", " [.] fib("},
+	}
+}
+
+// Start starts the consumer and waits until it consumes.
+func (c Consumer) Start(t testing.TB, url string) *Process {
+	t.Helper()
+	return StartConsumer(t, url, c.Program, c.Args...)
+}
+
+// StartConsumer starts a consumer with arguments of the test's own, and waits until it consumes.
+func StartConsumer(t testing.TB, url, program string, args ...string) *Process {
+	t.Helper()
+	consumers := Consumers()
+	i := slices.IndexFunc(consumers, func(c Consumer) bool { return c.Program == program })
+	p := Start(t, url, program, args...)
+	p.Await(consumers[i].Ready)
+	return p
+}
+
+// Publishers returns the programs that publish and end by themselves; without arguments each
+// publishes its default.
+func Publishers() []string {
+	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic"}
+}
+
+// WantFailure waits for the end of a program whose run must fail, and expects what the lessons'
+// programs promise for that: exit status 1, and one line on stderr, which it returns.
+func WantFailure(t testing.TB, p *Process) string {
+	t.Helper()
+	if status := p.Wait(); status != 1 || len(p.Stderr()) != 1 || !strings.HasPrefix(p.Stderr()[0], " [!] ") {
+		t.Fatalf("want exit status 1 and one line on stderr, not %d and\n%s", status, p.Output())
+	}
+	return p.Stderr()[0]
+}
+
+// Numbered returns n texts: prefix1, prefix2, ...
+func Numbered(prefix string, n int) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprint(prefix, i+1)
+	}
+	return texts
+}

@@ -1,0 +1,13 @@
+//go:build unix
+
+package harness
+
+import (
+	"os"
+	"os/exec"
+)
+
+// makeInterruptible has nothing to do: a signal can be sent to any process.
+func makeInterruptible(*exec.Cmd) {}
+
+func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }

@@ -1,0 +1,22 @@
+package harness
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// makeInterruptible gives the program a process group of its own. Windows sends a console event to
+// a whole group, and the program must be alone in it.
+func makeInterruptible(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}
+
+// interrupt sends CTRL_BREAK: a group that is not the console's own does not get CTRL_C.
+func interrupt(p *os.Process) error {
+	generate := syscall.NewLazyDLL("kernel32.dll").NewProc("GenerateConsoleCtrlEvent")
+	if ok, _, err := generate.Call(syscall.CTRL_BREAK_EVENT, uintptr(p.Pid)); ok == 0 {
+		return os.NewSyscallError("GenerateConsoleCtrlEvent", err)
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package faults_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// A connection that ends in the middle of the log-in, or of a frame soon after it,
+// is a broken network: no wrong password, and no end for a consumer.
+func TestConsumerComesBackAfterACut(t *testing.T) {
+	t.Parallel()
+	testReconnection(t, true)
+}
+
+// The same, but the connection falls silent. Before the first heartbeat only a
+// deadline can tell.
+func TestConsumerComesBackAfterASilence(t *testing.T) {
+	t.Parallel()
+	testReconnection(t, false)
+}
+
+// testReconnection resets a consumer's connection, and lets the next one end, or
+// hang, after so many bytes.
+func testReconnection(t *testing.T, cut bool) {
+	opened := login(t, harness.NewVhost(t).URL)
+	const tune, openOk, channelOpenOk = 20, 13, 16 // bytes of these frames
+	for _, test := range []struct {
+		direction string
+		after     int64
+	}{
+		{downstream, 1},                      // in the type of connection.start
+		{downstream, 100},                    // in the middle of it
+		{downstream, opened - openOk - tune}, // after it: the log-in is on its way
+		{downstream, opened - openOk - 1},    // in connection.tune
+		{downstream, opened - openOk},        // before connection.open-ok
+		{downstream, opened},                 // after it
+		{downstream, opened + 1},             // in channel.open-ok
+		{downstream, opened + channelOpenOk}, // after it
+		{upstream, 4},                        // in the protocol header
+		{upstream, 8},                        // after it
+		{upstream, 100},                      // in connection.start-ok
+		{upstream, 500},                      // at the end of the log-in
+	} {
+		t.Run(fmt.Sprintf("%s %d", test.direction, test.after), func(t *testing.T) {
+			t.Parallel()
+			vhost := harness.NewVhost(t)
+			c := harness.Consumers()[0]
+			n := newNetwork(t, vhost.URL)
+			p := c.Start(t, n.through(vhost.URL, heartbeat))
+			n.down()
+			p.Await("connection lost: ")
+			n.fail(test.direction, &fault{After: test.after, Cut: cut, Once: true})
+			n.up()
+			p.Await(c.Ready)
+			deliver(t, harness.Channel(t, vhost.URL), c, p, "1")
+			p.Stop()
+		})
+	}
+}
+
+// However often a connection breaks during the log-in: that is no wrong password.
+func TestBrokenLogInIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	vhost := harness.NewVhost(t)
+	opened := login(t, vhost.URL)
+	c := harness.Consumers()[0]
+	n := newNetwork(t, vhost.URL)
+	p := c.Start(t, n.through(vhost.URL, ""))
+	n.down()
+	p.Await("connection lost: ")
+	broken := n.fail(downstream, &fault{After: opened - 33, Cut: true}) // after connection.start
+	n.up()
+	harness.Eventually(t, time.Minute, "six log-ins have failed", func() bool { return broken.met.Load() >= 6 })
+	broken.lifted.Store(true)
+	p.Await(c.Ready)
+	deliver(t, harness.Channel(t, vhost.URL), c, p, "1")
+	p.Stop()
+}
+
+// A program whose first connection is cut off says so, and does not look for the
+// fault in the password. One that was logged in by then publishes again.
+func TestPublisherIsCutOff(t *testing.T) {
+	t.Parallel()
+	opened := login(t, harness.NewVhost(t).URL)
+	for _, direction := range []string{upstream, downstream} {
+		var afters []int64
+		for after := int64(0); after < opened; after += 70 {
+			afters = append(afters, after)
+		}
+		for after := opened; after < opened+150; after += 11 {
+			afters = append(afters, after)
+		}
+		for _, after := range append(afters, 50_000) {
+			t.Run(fmt.Sprintf("%s %d", direction, after), func(t *testing.T) {
+				t.Parallel()
+				vhost := harness.NewVhost(t)
+				n := newNetwork(t, vhost.URL)
+				n.fail(direction, &fault{After: after, Cut: true, Once: true})
+				p := harness.Start(t, n.through(vhost.URL, ""), "new_task", strings.Repeat("x", 100_000))
+				if p.Wait() == 0 {
+					if !vhost.HasQueue("task_queue") || vhost.Queue("task_queue").Ready == 0 {
+						t.Errorf("the message is lost; new_task printed:\n%s", p.Output())
+					}
+					return
+				}
+				if strings.Contains(p.Output(), "connection lost") {
+					// RabbitMQ 3.10 refuses what comes for a queue that it is still making,
+					// as the connection asked for that was cut off.
+					lines := p.Stderr()
+					if last := lines[len(lines)-1]; last != ` [!] publish to queue "task_queue": the broker refused the message` {
+						t.Errorf("new_task printed:\n%s", p.Output())
+					}
+					return
+				}
+				line := harness.WantFailure(t, p)
+				if !strings.HasPrefix(line, " [!] connect to amqp://127.0.0.1:") || strings.Contains(line, "password") {
+					t.Errorf("the line is %q", line)
+				}
+			})
+		}
+	}
+}
+
+// The broker falls silent while a program declares its queue. A program that
+// nobody needs any more does not wait for the heartbeats to find out.
+func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
+	t.Parallel()
+	opened := login(t, harness.NewVhost(t).URL)
+	const channelOpenOk, qosOk = 16, 12
+	for program, limit := range map[string]time.Duration{
+		"send":               time.Second,
+		"receive":            time.Second,
+		"rpc_client":         time.Second,
+		"publisher_confirms": 4 * time.Second, // in 3 of which it wants to delete its queue
+	} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			vhost := harness.NewVhost(t)
+			n := newNetwork(t, vhost.URL)
+			n.fail(downstream, &fault{After: opened + channelOpenOk + qosOk})
+			p := harness.Start(t, n.through(vhost.URL, ""), program)
+			harness.Eventually(t, 20*time.Second, "the program declares a queue", func() bool {
+				return len(vhost.Queues()) > 0
+			})
+			wantEnd(t, p, limit+slack)
+		})
+	}
+}
+
+// The task is done, but the broker never hears of it: it can only have it done
+// again, and it says so. What it has heard of is not done again.
+func TestTaskIsDoneAgainWhenItsAcknowledgementIsLost(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	n := newNetwork(t, v.URL)
+	worker := harness.StartConsumer(t, n.through(v.URL, ""), "worker", "-unit=1ms")
+	// A basic.ack begins with: frame type 1, channel 1, 13 bytes, class 60, method 80.
+	ack := []byte{1, 0, 1, 0, 0, 0, 13, 0, 60, 0, 80}
+	n.fail(upstream, &fault{Before: ack, Cut: true, Once: true})
+	ch := harness.Channel(t, v.URL)
+	harness.Publish(t, ch, "", "task_queue", "first.")
+	worker.Await("connection lost: ")
+	harness.Publish(t, ch, "", "task_queue", "second.")
+
+	worker.Await(" [x] Received second.")
+	worker.Await(" [x] Done")
+	worker.Stop()
+	want := []string{
+		harness.WaitingForMessages,
+		" [x] Received first.", " [x] Done",
+		harness.WaitingForMessages,
+		" [x] Received first. (redelivered)", " [x] Done",
+		" [x] Received second.", " [x] Done",
+	}
+	if got := worker.Stdout(); !slices.Equal(got, want) {
+		t.Errorf("the worker printed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	v.AwaitReady("task_queue", 0)
+}
+
+// login measures the log-in: how many bytes the broker sends until connection.open-ok.
+func login(t testing.TB, url string) int64 {
+	t.Helper()
+	n := newNetwork(t, url)
+	counter := n.fail(downstream, &fault{After: math.MaxInt64})
+	conn, err := amqp.Dial(n.through(url, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return counter.passed.Load()
+}

@@ -1,0 +1,158 @@
+// Command broker brings a RabbitMQ up for the lessons, or one for a single program.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"rabbitmq-tutorial/internal/broker"
+)
+
+const usage = `usage: broker COMMAND
+
+  up                     find or start the broker for the lessons
+  down                   stop the broker that up started; its data stays
+  ctl ARG...             rabbitmqctl for that broker
+  run PROGRAM ARG...     start a broker for PROGRAM alone, and remove it afterwards;
+                         PROGRAM finds it in TEST_AMQP_URL and TEST_MANAGEMENT_URL
+  root DIR               make a root folder with RabbitMQ 4 in it, for RABBITMQ_ROOT
+
+AMQP_URL, BROKER, AMQP_PORT, MANAGEMENT_PORT, RABBITMQ_ROOT and BROKER_CONFIG say which
+broker is meant: go doc ./internal/broker FromEnv`
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("broker: ")
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	interrupted := ctx.Err() != nil
+	stop()
+
+	if interrupted {
+		os.Exit(130)
+	}
+	if ended, ok := err.(*exec.ExitError); ok { // of ctl's, or the user's, program: it has said what is wrong
+		os.Exit(ended.ExitCode())
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	wish, err := broker.FromEnv()
+	if err != nil {
+		return err
+	}
+	command := ""
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch {
+	case command == "up" && len(args) == 0:
+		server, err := broker.Up(ctx, wish)
+		if err != nil {
+			return err
+		}
+		log.Print(server.Told)
+		return nil
+	case command == "down" && len(args) == 0:
+		return down(ctx, wish.Config)
+	case command == "ctl":
+		node, err := broker.Open(wish.Config)
+		if err != nil {
+			return err
+		}
+		ctl, err := node.CtlCommand(ctx, args...)
+		if err != nil {
+			return err
+		}
+		ctl.Stdout, ctl.Stderr = os.Stdout, os.Stderr
+		return ctl.Run()
+	case command == "run" && len(args) > 0:
+		return runOnOwn(ctx, wish.Config, args)
+	case command == "root" && len(args) == 1:
+		return broker.MakeRoot(ctx, args[0])
+	}
+	fmt.Fprintln(os.Stderr, usage)
+	os.Exit(2)
+	return nil
+}
+
+func down(ctx context.Context, config broker.Config) error {
+	node, err := broker.Open(config)
+	if err != nil {
+		return err
+	}
+	if !node.Running() {
+		log.Print("nothing to stop: no broker that was started here is running")
+		return nil
+	}
+	log.Printf("stopping the broker %s, which takes some seconds", node.Name())
+	if err := node.Stop(ctx); err != nil {
+		return err
+	}
+	log.Printf("stopped the broker %s; its data stays", node.Name())
+	return nil
+}
+
+// runOnOwn runs a program on a broker of its own: whatever broker the machine has is left alone.
+func runOnOwn(ctx context.Context, config broker.Config, program []string) (err error) {
+	config.Dir = filepath.Join(filepath.Dir(config.Dir), fmt.Sprintf("test-%d", os.Getpid()))
+	config.AMQPPort, config.ManagementPort = 0, 0
+	node, err := broker.Open(config)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Brokers that the program has started and could not remove have the name of this one, and more.
+		left, _ := filepath.Glob(node.Dir + "*")
+		for _, dir := range left {
+			other, openErr := broker.Open(broker.Config{Dir: dir})
+			if openErr == nil {
+				openErr = other.Destroy(context.WithoutCancel(ctx))
+			}
+			if openErr != nil {
+				err = errors.Join(err, openErr)
+			}
+		}
+	}()
+	if err := node.Start(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, node.Log())
+	}
+	version, err := node.Ctl(ctx, "version")
+	if err != nil {
+		return err
+	}
+	version = strings.TrimSpace(version)
+	log.Printf("started RabbitMQ %s for this run (%s)", version, node)
+	return runProgram(ctx, program,
+		"TEST_AMQP_URL="+node.URL(), "TEST_MANAGEMENT_URL="+node.ManagementURL(),
+		"TEST_BROKER="+node.Dir, "TEST_BROKER_VERSION="+version,
+		"RABBITMQ_ROOT="+config.Root) // as it may have been relative to this folder
+}
+
+// runProgram runs a program in the user's terminal. When ctx ends it is asked to end, and killed when
+// it has not done so after ten seconds.
+func runProgram(ctx context.Context, program []string, env ...string) error {
+	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error {
+		if cmd.Process.Signal(os.Interrupt) == nil {
+			return nil
+		}
+		return cmd.Process.Kill() // Windows has no such signal
+	}
+	cmd.WaitDelay = 10 * time.Second
+	return cmd.Run()
+}
