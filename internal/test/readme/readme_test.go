@@ -156,3 +156,19 @@ func TestEachLessonPrintsAProgram(t *testing.T) {
 		t.Error("no lesson found")
 	}
 }
+
+// A beginner reads README.md from top to bottom: it stays short, and its first lesson begins soon.
+func TestTheFrontPageStaysShort(t *testing.T) {
+	text := read(t, "README.md")
+	before, _, _ := strings.Cut(text, "\n## Lesson 1")
+	if line := strings.Count(before, "\n") + 2; line >= 90 {
+		t.Errorf("lesson 1 begins in line %d", line)
+	}
+	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
+	words := slices.DeleteFunc(strings.Fields(prose), func(word string) bool {
+		return !regexp.MustCompile(`\w`).MatchString(word) // the bars of a table, for instance
+	})
+	if len(words) > 5000 {
+		t.Errorf("%d words outside the code blocks", len(words))
+	}
+}
