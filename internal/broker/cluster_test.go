@@ -57,28 +57,9 @@ func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	conn, err := amqp.Dial(one.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
-		t.Fatal(err)
-	}
-	confirmation, err := ch.PublishWithDeferredConfirm("", "hello", true, false, amqp.Publishing{Body: []byte("Hello World!")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if acked, err := confirmation.WaitContext(t.Context()); err != nil || !acked {
-		t.Fatalf("not confirmed: %v", err)
-	}
+	ch := harness.Channel(t, one.URL())
+	harness.DeclareQueue(t, ch, "hello")
+	harness.Publish(t, ch, "", "hello", "Hello World!")
 
 	if err := one.Kill(t.Context()); err != nil {
 		t.Fatal(err)

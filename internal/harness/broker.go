@@ -1,4 +1,5 @@
-// Package harness gives tests a real RabbitMQ, as net/http/httptest gives them a real server.
+// Package harness gives tests a real RabbitMQ, as net/http/httptest gives them a real server, and
+// runs the programs of the lessons as a learner does in a terminal. The demos run them with it as well.
 //
 // NewVhost is for most tests: a virtual host of the test's own, on the broker that `make test`
 // started for all of them. Tests run in parallel on it and never see each other's queues.
