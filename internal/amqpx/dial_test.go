@@ -55,7 +55,7 @@ func TestNoPasswordIsInTheAddress(t *testing.T) {
 
 // Whatever the password is made of, and whether or not its special characters
 // are escaped: no part of it comes out.
-func FuzzParse(f *testing.F) {
+func FuzzParseURL(f *testing.F) {
 	for _, c := range []string{"", ":", "/", "?", "#", "@", "%", "%2F", "@1/", "@1?", "@1#", "12/", "12@34/56", " ", "\n", "\\", "[", "]", "://", "&", "="} {
 		f.Add("user", c, "/")
 		f.Add("us"+c+"er", c, "/vhost?heartbeat=5")

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,8 @@ func (n *Node) takePorts() error {
 		n.TLSPort = 0
 	}
 	n.DistPort = free[3]
-	if n.EPMDPort == 0 { // else it is that of the node's cluster, where others may use it
+	// It stays as it was, for the sake of a cluster, unless something else is there by now.
+	if n.EPMDPort == 0 || portOpen(n.EPMDPort) && !epmdAnswers(n.EPMDPort) {
 		n.EPMDPort = free[4]
 	}
 	return nil
@@ -82,6 +84,12 @@ func ask(port int, request string, n int) (string, error) {
 func httpAnswers(port int) bool {
 	answer, _ := ask(port, "GET / HTTP/1.0\r\n\r\n", 4)
 	return answer == "HTTP"
+}
+
+// epmdAnswers asks for names: an epmd begins its answer with its own port.
+func epmdAnswers(port int) bool {
+	answer, _ := ask(port, "\x00\x01n", 4)
+	return answer == string(binary.BigEndian.AppendUint32(nil, uint32(port)))
 }
 
 func guestURL(port int) string { return fmt.Sprintf("amqp://guest:guest@localhost:%d/", port) }

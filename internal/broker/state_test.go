@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -99,5 +101,29 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 	}
 	if _, err := Open(Config{Dir: filepath.Join(t.TempDir(), "My_Node")}); err == nil {
 		t.Error("a name that is no name for a node")
+	}
+}
+
+func TestEPMDPortIsGivenUpToSomebodyElse(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close() // no epmd
+		}
+	})
+	defer served.Wait()
+	defer listener.Close()
+	taken := listener.Addr().(*net.TCPAddr).Port
+	node := &Node{EPMDPort: taken}
+	if err := node.takePorts(); err != nil || node.EPMDPort == taken {
+		t.Errorf("%v, %v", node.EPMDPort, err)
 	}
 }

@@ -148,9 +148,6 @@ func (r *results) print(out io.Writer) error {
 		}
 		fmt.Fprintln(out, row)
 	}
-	if err := r.chart(out); err != nil {
-		return err
-	}
 
 	fmt.Fprint(out, "\n| benchmark | amqpx | plain amqp091-go | ratio | unit |\n| --- | ---: | ---: | ---: | --- |\n")
 	for _, key := range r.names {
@@ -202,31 +199,6 @@ func (r *results) row(t target) (string, error) {
 		verdict = "reached"
 	}
 	return fmt.Sprintf("| %s | %s %v | %.2f | %s | %s |", t.what, sign, t.bound, mean, cases, verdict), nil
-}
-
-// chart draws what a lesson's reader wants to know at a glance.
-func (r *results) chart(out io.Writer) error {
-	var labels, amqpx, plain []string
-	for _, bar := range []struct{ label, name string }{
-		{"publish one by one", "Publish/queue=quorum/bytes=10/way=one_by_one"},
-		{"in batches", "Publish/queue=quorum/bytes=10/way=batches"},
-		{"asynchronously", "Publish/queue=quorum/bytes=10/way=async"},
-		{"consume, ack each", "Consume/ack=each/prefetch=1000"},
-		{"ack automatically", "Consume/ack=automatic/prefetch=0"},
-	} {
-		a, b := r.series[bar.name+"/by=amqpx msg/s"], r.series[bar.name+"/by=plain msg/s"]
-		if len(a) == 0 || len(b) == 0 {
-			return fmt.Errorf("chart: no figures for %s", bar.name)
-		}
-		labels = append(labels, strconv.Quote(bar.label))
-		amqpx = append(amqpx, fmt.Sprintf("%.0f", median(a)))
-		plain = append(plain, fmt.Sprintf("%.0f", median(b)))
-	}
-	fmt.Fprintf(out, "\n```mermaid\nxychart-beta\n"+
-		"    title \"Messages per second, 10 B, quorum queue (bars: amqpx, line: plain amqp091-go)\"\n"+
-		"    x-axis [%s]\n    y-axis \"messages per second\"\n    bar [%s]\n    line [%s]\n```\n",
-		strings.Join(labels, ", "), strings.Join(amqpx, ", "), strings.Join(plain, ", "))
-	return nil
 }
 
 // figure writes a number with as many digits as a reader can use.
