@@ -25,8 +25,8 @@ var (
 	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./.*\n)+)```\n```text\n((?s:.*?))^```$")
 )
 
-// This runs the commands of each section and compares what they print with what
-// the page says. The terminals are started in their order; a program that waits for messages
+// This runs the commands of each section and compares what they print with what the page
+// says. The terminals are started in their order; a program that waits for messages
 // goes on while the next ones run. Where its output shows ^C, it gets its Ctrl+C when the
 // other terminals have ended.
 func TestTerminalsShowWhatTheProgramsPrint(t *testing.T) {
