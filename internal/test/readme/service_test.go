@@ -59,49 +59,30 @@ func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 	broker.Stop()
 	ledger := filepath.Join(t.TempDir(), "ledger.txt")
 	start := func() *harness.Process {
-		cmd := exec.Command(harness.Path("service"))
-		cmd.Env = append(os.Environ(), "AMQP_URL="+broker.URL(), "LEDGER="+ledger)
-		return harness.StartCmd(t, cmd)
+		service := exec.Command(harness.Path("service"))
+		service.Env = append(os.Environ(), "AMQP_URL="+broker.URL(), "LEDGER="+ledger)
+		return harness.StartCmd(t, service)
+	}
+	booked := func(want string) {
+		t.Helper()
+		harness.Eventually(t, 30*time.Second, "the orders are booked: "+want, func() bool {
+			text, err := os.ReadFile(ledger)
+			return err == nil && string(text) == want
+		})
 	}
 	service := start()
 	service.Await("trying again")
 	broker.Up()
 
-	conn, err := amqp.Dial(broker.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	publish := func(id string) {
-		t.Helper()
-		msg := amqp.Publishing{MessageId: id, Body: []byte("a book")}
-		if err := ch.Publish("", "orders", false, false, msg); err != nil {
-			t.Fatal(err)
-		}
-	}
-	booked := func(want string) {
-		t.Helper()
-		harness.Eventually(t, 30*time.Second, "the order is booked", func() bool {
-			text, err := os.ReadFile(ledger)
-			return err == nil && string(text) == want
-		})
-	}
-	if _, err := ch.QueueDeclare("orders", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}); err != nil {
-		t.Fatal(err)
-	}
-	publish("1")
-	publish("1")
-	publish("2")
+	ch := harness.Channel(t, broker.URL())
+	harness.DeclareQueue(t, ch, "orders")
+	order := func(id string) amqp.Publishing { return amqp.Publishing{MessageId: id, Body: []byte("a book")} }
+	harness.PublishMessages(t, ch, "", "orders", order("1"), order("1"), order("2"))
 	booked("1 a book\n2 a book\n")
 	service.Stop()
 
 	successor := start()
-	publish("2")
-	publish("3")
+	harness.PublishMessages(t, ch, "", "orders", order("2"), order("3"))
 	booked("1 a book\n2 a book\n3 a book\n")
 	successor.Stop()
 }
