@@ -15,19 +15,25 @@ import (
 // test ends.
 func Channel(t testing.TB, url string) *amqp.Channel {
 	t.Helper()
-	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(30 * time.Second)})
+	conn, ch := open(t, url)
+	t.Cleanup(func() { conn.Close() })
+	if err := ch.Confirm(false); err != nil {
+		t.Fatalf("ask for confirms: %v", err)
+	}
+	return ch
+}
+
+func open(t testing.TB, url string) (*amqp.Connection, *amqp.Channel) {
+	t.Helper()
+	conn, err := amqp.Dial(url)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
-	t.Cleanup(func() { conn.Close() })
 	ch, err := conn.Channel()
-	if err == nil {
-		err = ch.Confirm(false)
-	}
 	if err != nil {
 		t.Fatalf("open a channel: %v", err)
 	}
-	return ch
+	return conn, ch
 }
 
 // DeclareQueue declares a queue as every lesson's port does: durable, of type quorum.
@@ -104,10 +110,10 @@ func Next(t testing.TB, deliveries <-chan amqp.Delivery) amqp.Delivery {
 	t.Helper()
 	select {
 	case d, ok := <-deliveries:
-		if !ok {
-			t.Fatal("the deliveries have ended")
+		if ok {
+			return d
 		}
-		return d
+		t.Fatal("the deliveries have ended")
 	case <-time.After(deadline):
 		t.Fatalf("no delivery within %v", deadline)
 	}

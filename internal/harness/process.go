@@ -40,12 +40,11 @@ func Main(m *testing.M, others ...string) int {
 		return m.Run() // fuzz tests need no programs, and each of their workers comes here
 	}
 	dir, err := os.MkdirTemp("", "programs-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = Build(dir, others...)
 	}
-	defer os.RemoveAll(dir)
-	if err := Build(dir, others...); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -66,12 +65,11 @@ func Build(dir string, others ...string) error {
 	if os.Getenv(programs) != "" {
 		return nil
 	}
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := append([]string{"build", "-o", dir + string(filepath.Separator), "rabbitmq-tutorial/cmd/..."}, others...)
 	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
+		args = slices.Insert(args, 1, "-race")
 	}
-	args = append(args, "rabbitmq-tutorial/cmd/...")
-	build := exec.Command("go", append(args, others...)...)
+	build := exec.Command("go", args...)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the programs: %w", err)
@@ -92,12 +90,13 @@ type Process struct {
 	t    T
 	name string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended and its output is read
+	show func(text string) // or nil
+	done chan struct{}     // closed when the process has ended and its output is read
 
 	mu     sync.Mutex
 	lines  []Line
 	more   chan struct{} // closed and replaced with every line
-	cursor [2]int        // how far Await has looked, at stdout and at stderr
+	looked map[bool]int  // how far Await has looked: at stderr if true, else at stdout
 }
 
 // A Line is a line that a program printed, without its end.
@@ -117,52 +116,46 @@ func Start(t T, url, name string, args ...string) *Process {
 }
 
 // StartCmd is Start for any program and environment.
-func StartCmd(t T, cmd *exec.Cmd) *Process {
-	t.Helper()
-	p := &Process{t: t, cmd: cmd}
-	return p.start(&output{add: p.add}, &output{add: p.add, stderr: true})
-}
+func StartCmd(t T, cmd *exec.Cmd) *Process { t.Helper(); return start(t, cmd, nil) }
 
-// StartShown is StartCmd for somebody who watches. Like a terminal it has one order for the lines
-// of stdout and of stderr, and does not tell them apart: none of them is marked as Stderr. Each line
-// is given to show before Await can find it.
+// StartShown is StartCmd for somebody who watches: it gives each line to show before Await can find
+// it. Like a terminal it keeps the order of all lines, and marks none of them as Stderr.
 func StartShown(t T, cmd *exec.Cmd, show func(text string)) *Process {
 	t.Helper()
-	p := &Process{t: t, cmd: cmd}
-	both := &output{add: func(line Line) {
-		show(line.Text)
-		p.add(line)
-	}}
-	return p.start(both, both)
+	return start(t, cmd, show)
 }
 
-func (p *Process) start(stdout, stderr *output) *Process {
-	p.t.Helper()
-	p.name = filepath.Base(p.cmd.Path)
-	p.done = make(chan struct{})
-	p.more = make(chan struct{})
-	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
-	makeInterruptible(p.cmd)
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatalf("start %s: %v", p.name, err)
+func start(t T, cmd *exec.Cmd, show func(string)) *Process {
+	t.Helper()
+	p := &Process{t: t, name: filepath.Base(cmd.Path), cmd: cmd, show: show,
+		done: make(chan struct{}), more: make(chan struct{}), looked: map[bool]int{}}
+	stdout, stderr := &output{of: p}, &output{of: p, stderr: true}
+	if show != nil {
+		stderr = stdout
+	}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	makeInterruptible(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
 	}
 	go func() {
-		p.cmd.Wait() // ExitCode has its result
-		stdout.end()
-		stderr.end()
-		close(p.done)
-	}()
-	p.t.Cleanup(func() {
-		p.cmd.Process.Kill()
-		<-p.done
-		for _, line := range p.Lines() {
-			if crash.MatchString(line.Text) {
-				p.t.Errorf("%s must not print %.200q", p.name, line.Text)
-				break
+		cmd.Wait() // ExitCode has its result
+		for _, o := range []*output{stdout, stderr} {
+			if len(o.rest) > 0 { // a last line without its end
+				o.Write([]byte("\n"))
 			}
 		}
-		if p.t.Failed() {
-			p.t.Logf("%s printed:\n%s", p.name, p.Output())
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-p.done
+		lines := p.Lines()
+		if i := slices.IndexFunc(lines, func(line Line) bool { return crash.MatchString(line.Text) }); i >= 0 {
+			t.Errorf("%s must not print %.200q", p.name, lines[i].Text)
+		}
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", p.name, p.Output())
 		}
 	})
 	return p
@@ -173,7 +166,7 @@ var crash = regexp.MustCompile(`panic: |goroutine \d|DATA RACE`)
 
 // An output cuts what a program writes into lines.
 type output struct {
-	add    func(Line)
+	of     *Process
 	stderr bool
 	rest   []byte // of a line whose end is yet to come
 }
@@ -185,19 +178,15 @@ func (o *output) Write(text []byte) (int, error) {
 		if !whole {
 			return len(text), nil
 		}
-		o.add(Line{string(line), o.stderr, time.Now()})
+		o.of.add(Line{string(line), o.stderr, time.Now()})
 		o.rest = rest
 	}
 }
 
-// end makes a line of what has no end.
-func (o *output) end() {
-	if len(o.rest) > 0 {
-		o.Write([]byte("\n"))
-	}
-}
-
 func (p *Process) add(line Line) {
+	if p.show != nil {
+		p.show(line.Text)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lines = append(p.lines, line)
@@ -205,11 +194,9 @@ func (p *Process) add(line Line) {
 	p.more = make(chan struct{})
 }
 
-// Await waits for a line that contains text, among those printed since the line
-// that the last Await found, and returns it. How lines of stdout and lines of
-// stderr follow one another is not known, so that a line of one may be awaited
-// after a later line of the other. It fails the test when the program
-// ends, or a minute passes, without that line.
+// Await waits for a line that contains text and returns it. It looks at the lines of stdout and of
+// stderr that came after the last ones it found there: which of the two came first is not known.
+// It fails the test when the program ends, or a minute passes, without that line.
 func (p *Process) Await(text string) Line {
 	p.t.Helper()
 	timeout := time.After(deadline)
@@ -218,12 +205,8 @@ func (p *Process) Await(text string) Line {
 		p.mu.Lock()
 		for ; next < len(p.lines); next++ {
 			line := p.lines[next]
-			cursor := &p.cursor[0]
-			if line.Stderr {
-				cursor = &p.cursor[1]
-			}
-			if next >= *cursor && strings.Contains(line.Text, text) {
-				*cursor = next + 1
+			if next >= p.looked[line.Stderr] && strings.Contains(line.Text, text) {
+				p.looked[line.Stderr] = next + 1
 				p.mu.Unlock()
 				return line
 			}
@@ -247,7 +230,7 @@ func (p *Process) Await(text string) Line {
 func (p *Process) Lines() []Line {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.lines[:len(p.lines):len(p.lines)]
+	return slices.Clip(p.lines)
 }
 
 // Stdout returns the lines printed to stdout so far.
@@ -268,41 +251,27 @@ func (p *Process) texts(stderr bool) (texts []string) {
 // Output returns all that was printed so far, stderr marked, long lines cut.
 func (p *Process) Output() string {
 	var b bytes.Buffer
+	mark := map[bool]string{false: "out", true: "err"}
 	for _, line := range p.Lines() {
-		mark := "out"
-		if line.Stderr {
-			mark = "err"
-		}
-		fmt.Fprintf(&b, "  %s %s %.200s\n", line.At.Format("05.000"), mark, line.Text)
+		fmt.Fprintf(&b, "  %s %s %.200s\n", line.At.Format("05.000"), mark[line.Stderr], line.Text)
 	}
 	return b.String()
 }
 
 // Interrupt is Ctrl+C: SIGINT, or on Windows CTRL_BREAK, which a Go program cannot tell from it.
-// That the process has ended already is no failure.
-func (p *Process) Interrupt() {
-	p.t.Helper()
-	p.sent(os.Interrupt, interrupt(p.cmd.Process))
-}
+func (p *Process) Interrupt() { p.t.Helper(); p.Signal(os.Interrupt) }
 
 // Kill is kill -9, and so nothing that the process could answer.
 func (p *Process) Kill() { p.t.Helper(); p.Signal(os.Kill) }
 
-// Signal sends a signal, on Windows only os.Kill. That the process has ended already is no failure.
+// Signal sends a signal, on Windows only os.Interrupt and os.Kill. That the process has ended
+// already is no failure.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
-	p.sent(s, p.cmd.Process.Signal(s))
-}
-
-func (p *Process) sent(s os.Signal, err error) {
-	p.t.Helper()
-	if err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
+	if err := signal(p.cmd.Process, s); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
 		p.t.Fatalf("send %s the signal %v: %v", p.name, s, err)
 	}
 }
-
-// Name is the name of the program.
-func (p *Process) Name() string { return p.name }
 
 // Pid is the process id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }

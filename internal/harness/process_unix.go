@@ -10,4 +10,4 @@ import (
 // makeInterruptible has nothing to do: a signal can be sent to any process.
 func makeInterruptible(*exec.Cmd) {}
 
-func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }
+func signal(p *os.Process, s os.Signal) error { return p.Signal(s) }

@@ -12,8 +12,11 @@ func makeInterruptible(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 
-// interrupt sends CTRL_BREAK: a group that is not the console's own does not get CTRL_C.
-func interrupt(p *os.Process) error {
+// signal sends CTRL_BREAK for os.Interrupt: a group that is not the console's own does not get CTRL_C.
+func signal(p *os.Process, s os.Signal) error {
+	if s != os.Interrupt {
+		return p.Signal(s)
+	}
 	generate := syscall.NewLazyDLL("kernel32.dll").NewProc("GenerateConsoleCtrlEvent")
 	if ok, _, err := generate.Call(syscall.CTRL_BREAK_EVENT, uintptr(p.Pid)); ok == 0 {
 		return os.NewSyscallError("GenerateConsoleCtrlEvent", err)

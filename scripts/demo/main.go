@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -49,7 +50,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix(" [!] ")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [LESSON...]\n\nActs lessons out, all or the named ones: %s.\n", strings.Join(names(), ", "))
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [LESSON...]\n\nActs lessons out, all or the named ones: %s.\n", names())
 	}
 	flag.Parse()
 	// Whatever ends a demo, it must still put the broker in order: neither a closed
@@ -58,17 +59,42 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 
-	err := run(ctx, flag.Args())
-	switch {
-	case ctx.Err() != nil:
-		log.Print("interrupted before every claim was checked")
-		os.Exit(130)
-	case err != nil:
-		log.Fatal(err)
+	if err := run(ctx, flag.Args()); err != nil {
+		log.Print(err)
+		if ctx.Err() != nil {
+			os.Exit(130)
+		}
+		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+// names lists the lessons.
+func names() string {
+	var names []string
+	for _, l := range lessons() {
+		names = append(names, l.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// choose returns the lessons with these names, or all of them.
+func choose(wanted []string) (chosen []lesson, err error) {
+	all := lessons()
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	for _, name := range wanted {
+		i := slices.IndexFunc(all, func(l lesson) bool { return l.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no lesson is called %q; there are %s", name, names())
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// run acts the lessons out, one after another.
+func run(ctx context.Context, args []string) (err error) {
 	chosen, err := choose(args)
 	if err != nil {
 		return err
@@ -85,35 +111,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "broker:", server.Told)
-	return perform(ctx, server, chosen)
-}
 
-func names() []string {
-	var names []string
-	for _, l := range lessons() {
-		names = append(names, l.name)
-	}
-	return names
-}
-
-// choose returns the lessons with these names, or all of them.
-func choose(chosenNames []string) ([]lesson, error) {
-	if len(chosenNames) == 0 {
-		return lessons(), nil
-	}
-	var chosen []lesson
-	for _, name := range chosenNames {
-		i := slices.Index(names(), name)
-		if i < 0 {
-			return nil, fmt.Errorf("no lesson is called %q; there are %s", name, strings.Join(names(), ", "))
-		}
-		chosen = append(chosen, lessons()[i])
-	}
-	return chosen, nil
-}
-
-// perform acts the lessons out, one after another.
-func perform(ctx context.Context, server broker.Server, chosen []lesson) (err error) {
 	start := time.Now()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -121,50 +119,35 @@ func perform(ctx context.Context, server broker.Server, chosen []lesson) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { err = first(err, v.close()) }()
+	defer func() { err = errors.Join(err, v.close()) }()
+	if err := v.lock(); err != nil {
+		return err
+	}
 
 	screen := newScreen(os.Stdout, giveUp)
 	claims := 0
 	var failed []string
 	for _, l := range chosen {
+		screen.printf("\n%s\n", screen.paint(bold, l.title))
 		s := &stage{ctx: ctx, vhost: v, screen: screen}
-		err := s.play(l)
+		err := s.act(func(s *stage) {
+			s.prepare(l)
+			l.act(s)
+		})
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return fmt.Errorf("interrupted before every claim was checked: %w", context.Cause(ctx))
 		}
-		claims += s.claims
 		if err != nil {
 			log.Print(err)
 		}
 		if err != nil || s.broken > 0 {
 			failed = append(failed, l.name)
 		}
+		claims += s.claims
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("not everything went as claimed: %s", strings.Join(failed, ", "))
 	}
 	screen.printf("\nAll %d claims hold (%.0f s).\n", claims, time.Since(start).Seconds())
 	return nil
-}
-
-// play acts the lesson out, and leaves the broker as it was before.
-func (s *stage) play(l lesson) (err error) {
-	s.screen.printf("\n%s\n", s.screen.paint(bold, l.title))
-	tidy, err := s.vhost.prepare(l)
-	if err != nil {
-		return err
-	}
-	defer func() { err = first(err, tidy()) }()
-	return s.act(l.act)
-}
-
-// first returns err; if there is one, next can only be told.
-func first(err, next error) error {
-	if err == nil {
-		return next
-	}
-	if next != nil {
-		log.Print(next)
-	}
-	return err
 }

@@ -15,7 +15,7 @@ func pubsub(s *stage) {
 
 	late := s.start("receiver-3", "receive_logs", "Waiting for logs")
 	s.run("emitter", "emit_log A line for three")
-	for _, receiver := range []*process{receiver1, receiver2, late} {
+	for _, receiver := range []process{receiver1, receiver2, late} {
 		receiver.Await("A line for three")
 		receiver.Stop()
 	}

@@ -12,7 +12,7 @@ func routing(s *stage) {
 	s.run("emitter", "emit_log_direct warning The disk is nearly full")
 	unmatched := s.run("emitter", "emit_log_direct debug The disk spins")
 	s.run("emitter", "emit_log_direct error The disk is full")
-	for _, receiver := range []*process{errors, several} {
+	for _, receiver := range []process{errors, several} {
 		receiver.Await("error:The disk is full") // the last line: nothing can come after it
 		receiver.Stop()
 	}

@@ -14,13 +14,15 @@ func rpc(s *stage) {
 	shared := len(server1.printed(" [.] fib")) > 0 && len(server2.printed(" [.] fib")) > 0
 
 	s.watch("Now requests that the servers refuse, and one that they answer after that.")
-	refused := s.fail("client-1", "rpc_client -- -1 1000000")
+	refused := s.launch("client-1", "rpc_client -- -1 1000000")
+	refused.Exits(1)
 	served := s.run("client-1", "rpc_client 12")
 	server1.Stop()
 	server2.Stop()
 
 	s.watch("Now a request without a server. It must not be left for a server that starts too late.")
-	alone := s.fail("client-1", "rpc_client -timeout 1s 30")
+	alone := s.launch("client-1", "rpc_client -timeout 1s 30")
+	alone.Exits(1)
 	expired := s.holds("rpc_queue", 0)
 
 	s.claim(sameAnswers(client1, "55", "6765", "832040") && sameAnswers(client2, "610", "75025", "9227465"),
@@ -35,9 +37,8 @@ func rpc(s *stage) {
 	s.claim(expired, "its request expires in the queue")
 }
 
-// sameAnswers compares what the client got, in the order of its arrival or any
-// other, with what it ought to get.
-func sameAnswers(client *process, want ...string) bool {
+// sameAnswers reports whether the client got these answers, in any order.
+func sameAnswers(client process, want ...string) bool {
 	got := client.printed(" [.] Got ")
 	slices.Sort(got)
 	slices.Sort(want)

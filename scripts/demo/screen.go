@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -51,11 +52,9 @@ func (s *screen) label(name string) string {
 	colours := []int{36, 33, 35, 34, 32, 96} // cyan, yellow, magenta, blue, green, bright cyan
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := 0
-	for i < len(s.labels) && s.labels[i] != name {
-		i++
-	}
-	if i == len(s.labels) {
+	i := slices.Index(s.labels, name)
+	if i < 0 {
+		i = len(s.labels)
 		s.labels = append(s.labels, name)
 	}
 	return s.paint(colours[i%len(colours)], fmt.Sprintf("%-10s │", name))

@@ -76,12 +76,10 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 
 // soon reports whether something is the case, or comes to be within ten seconds.
 func (s *stage) soon(is func() bool) bool {
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
 	timeout := time.After(10 * time.Second)
 	for !is() {
 		select {
-		case <-poll.C:
+		case <-time.After(50 * time.Millisecond):
 		case <-timeout:
 			return false
 		case <-s.ctx.Done():
@@ -105,53 +103,36 @@ func (s *stage) holds(queue string, n int) bool {
 }
 
 // A process is a program that runs, or ran, on the stage.
-type process struct {
-	*harness.Process
-	label string
-}
+type process struct{ *harness.Process }
 
-// start starts a program, given as one would type it in the terminal with that label, and
-// waits until it says that it is ready.
-func (s *stage) start(label, command, ready string) *process {
-	p := s.launch(label, command)
-	p.Await(ready)
-	return p
-}
-
-// run runs a program to its end, which is a success.
-func (s *stage) run(label, command string) *process {
-	p := s.launch(label, command)
-	p.Exits(0)
-	return p
-}
-
-// fail runs a program to its end, which is a failure.
-func (s *stage) fail(label, command string) *process {
-	p := s.launch(label, command)
-	p.Exits(1)
-	return p
-}
-
-func (s *stage) launch(label, command string) *process {
+// launch starts a program, given as one would type it in the terminal with that label.
+func (s *stage) launch(label, command string) process {
 	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
 	// A phrase in quotes arrives as several words here. The programs join them anyway.
 	words := strings.Fields(strings.ReplaceAll(command, "'", ""))
 	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
 	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
-	return &process{harness.StartShown(s, cmd, func(text string) { s.show(label, text) }), label}
+	return process{harness.StartShown(s, cmd, func(text string) { s.show(label, text) })}
+}
+
+// start launches a program, and waits until it says that it is ready.
+func (s *stage) start(label, command, ready string) process {
+	p := s.launch(label, command)
+	p.Await(ready)
+	return p
+}
+
+// run launches a program, and waits until it has ended well.
+func (s *stage) run(label, command string) process {
+	p := s.launch(label, command)
+	p.Exits(0)
+	return p
 }
 
 func (s *stage) show(label, text string) { s.screen.printf("%s%s\n", s.screen.label(label), text) }
 
-// kill is kill -9.
-func (s *stage) kill(p *process) {
-	s.show(p.label, s.screen.paint(red, " killed (kill -9)"))
-	p.Kill()
-	p.Wait()
-}
-
 // printed returns the lines that begin with prefix, without it.
-func (p *process) printed(prefix string) (texts []string) {
+func (p process) printed(prefix string) (texts []string) {
 	for _, line := range p.Lines() {
 		if text, ok := strings.CutPrefix(line.Text, prefix); ok {
 			texts = append(texts, text)

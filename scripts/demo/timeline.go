@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"rabbitmq-tutorial/internal/harness"
 )
@@ -20,39 +22,30 @@ const column = 100 * time.Millisecond
 // newTimeline takes what each of the workers has printed.
 func newTimeline(workers ...[]harness.Line) (t timeline) {
 	var start, end time.Time
-	for _, lines := range workers {
-		for _, line := range lines {
-			if strings.HasPrefix(line.Text, " [x] Received ") && (start.IsZero() || line.At.Before(start)) {
-				start = line.At
-			}
-			if line.Text == " [x] Done" && line.At.After(end) {
-				end = line.At
-			}
+	for _, line := range slices.Concat(workers...) {
+		if strings.HasPrefix(line.Text, " [x] Received ") && (start.IsZero() || line.At.Before(start)) {
+			start = line.At
+		}
+		if line.Text == " [x] Done" && line.At.After(end) {
+			end = line.At
 		}
 	}
 	t.makespan = end.Sub(start)
 
 	for _, lines := range workers {
-		var row []rune
+		row := ""
 		for _, line := range lines {
 			now := int(line.At.Sub(start).Round(column) / column)
+			missing := max(0, now-utf8.RuneCountInString(row))
 			if task, ok := strings.CutPrefix(line.Text, " [x] Received "); ok {
-				row = append(fill(row, ' ', now), []rune(number(task))...)
+				row += strings.Repeat(" ", missing) + number(task)
 			} else if line.Text == " [x] Done" {
-				row = fill(row, '█', now)
+				row += strings.Repeat("█", missing)
 			}
 		}
-		t.rows = append(t.rows, string(row))
+		t.rows = append(t.rows, row)
 	}
 	return t
-}
-
-// fill makes the row n characters long.
-func fill(row []rune, with rune, n int) []rune {
-	for len(row) < n {
-		row = append(row, with)
-	}
-	return row
 }
 
 // draw shows the timeline of worker-1, worker-2 and so on.

@@ -16,7 +16,7 @@ func topics(s *stage) {
 	s.run("emitter", "emit_log_topic kern.disk.full three")
 	s.run("emitter", "emit_log_topic auth.critical four")
 	s.run("emitter", "emit_log_topic kern.critical five")
-	for _, receiver := range []*process{star, hash, twice, everything} {
+	for _, receiver := range []process{star, hash, twice, everything} {
 		receiver.Await("kern.critical:five") // the last line: nothing can come after it
 		receiver.Stop()
 	}

@@ -7,9 +7,7 @@ import (
 
 func workqueue(s *stage) {
 	s.watch("Watch the numbers: the tasks go to the two workers in turn. A dot is 0.1 s of work here.")
-	worker1, worker2 := s.workers("-prefetch 0 -unit 100ms")
-	s.tasks("1.", "2.", "3.", "4.", "5.", "6.")
-	s.finish(6, worker1, worker2)
+	worker1, worker2 := s.share("-prefetch 0 -unit 100ms", "1.", "2.", "3.", "4.", "5.", "6.")
 	inTurn := []string{numbers(worker1), numbers(worker2)}
 	slices.Sort(inTurn)
 
@@ -18,7 +16,9 @@ func workqueue(s *stage) {
 	s.tasks("1........", "2........")
 	heir.Await("[x] Received")
 	victim.Await("[x] Received")
-	s.kill(victim)
+	s.show("worker-1", s.screen.paint(red, " killed (kill -9)"))
+	victim.Kill()
+	victim.Wait()
 	heir.Await("[x] Done")
 	heir.Await("[x] Done")
 	heir.Stop()
@@ -30,15 +30,11 @@ func workqueue(s *stage) {
 	heavyAndLight := []string{"1......", "2.", "3......", "4.", "5......", "6.", "7......", "8."}
 
 	s.watch("Now tasks 1, 3, 5 and 7 are heavy. In turn, one worker gets all of these, and the other is soon idle.")
-	worker1, worker2 = s.workers("-prefetch 0 -unit 200ms")
-	s.tasks(heavyAndLight...)
-	s.finish(8, worker1, worker2)
+	worker1, worker2 = s.share("-prefetch 0 -unit 200ms", heavyAndLight...)
 	roundRobin := newTimeline(worker1.Lines(), worker2.Lines())
 
 	s.watch("The same tasks with prefetch 1: the next one goes to the worker that is free.")
-	worker1, worker2 = s.workers("-prefetch 1 -unit 200ms")
-	s.tasks(heavyAndLight...)
-	s.finish(8, worker1, worker2)
+	worker1, worker2 = s.share("-prefetch 1 -unit 200ms", heavyAndLight...)
 	fair := newTimeline(worker1.Lines(), worker2.Lines())
 
 	s.draw("Round-robin, -prefetch 0", roundRobin)
@@ -53,7 +49,7 @@ func workqueue(s *stage) {
 }
 
 // workers starts two of them.
-func (s *stage) workers(flags string) (worker1, worker2 *process) {
+func (s *stage) workers(flags string) (worker1, worker2 process) {
 	worker1 = s.start("worker-1", "worker "+flags, "Waiting for messages")
 	worker2 = s.start("worker-2", "worker "+flags, "Waiting for messages")
 	return worker1, worker2
@@ -66,19 +62,22 @@ func (s *stage) tasks(names ...string) {
 	}
 }
 
-// finish waits until n tasks are done, and stops the workers.
-func (s *stage) finish(n int, worker1, worker2 *process) {
-	if !s.soon(func() bool { return len(worker1.printed(" [x] Done"))+len(worker2.printed(" [x] Done")) == n }) {
-		s.Fatalf("the workers have not done the %d tasks", n)
+// share starts two workers, sends the tasks, and stops the workers when all tasks are done.
+func (s *stage) share(flags string, tasks ...string) (worker1, worker2 process) {
+	worker1, worker2 = s.workers(flags)
+	s.tasks(tasks...)
+	if !s.soon(func() bool { return len(worker1.printed(" [x] Done"))+len(worker2.printed(" [x] Done")) == len(tasks) }) {
+		s.Fatalf("the workers have not done the %d tasks", len(tasks))
 	}
 	worker1.Stop()
 	worker2.Stop()
+	return worker1, worker2
 }
 
 // number returns the number of a task that a worker has received.
 func number(task string) string { return strings.Trim(strings.TrimPrefix(task, "Task "), ".") }
 
-func numbers(worker *process) string {
+func numbers(worker process) string {
 	tasks := worker.printed(" [x] Received ")
 	for i, task := range tasks {
 		tasks[i] = number(task)
