@@ -50,7 +50,7 @@ func (b *Broker) NewVhost() *Vhost {
 	name += "-" + randomHex()
 	v := &Vhost{
 		Name:   name,
-		URL:    withPath(b.t, b.amqpURL, nil, name),
+		URL:    b.URL() + name,
 		broker: b,
 	}
 	v.api(http.MethodPut, "/vhosts/"+name, struct{}{}, nil)
@@ -197,7 +197,7 @@ func (v *Vhost) AddUser(configure, write, read string) string {
 		t.Cleanup(func() { v.api(http.MethodDelete, "/users/"+user, nil, nil) })
 	}
 	v.SetPermissions(user, configure, write, read)
-	return withPath(t, v.broker.amqpURL, url.UserPassword(user, password), v.Name)
+	return fmt.Sprintf("amqp://%s:%s@localhost:%d/%s", user, password, v.broker.node.AMQPPort, v.Name)
 }
 
 // SetPermissions says what a user may configure, write and read here: regular expressions for
@@ -276,7 +276,7 @@ func (b *Broker) tryAPI(method, path string, request, response any) error {
 		}
 		body = bytes.NewReader(encoded)
 	}
-	req, err := http.NewRequest(method, b.management+"/api"+path, body)
+	req, err := http.NewRequest(method, b.ManagementURL()+"/api"+path, body)
 	if err != nil {
 		return err
 	}
