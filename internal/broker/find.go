@@ -117,7 +117,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 		case err == nil:
 			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that already answers at %s, and leaving it as it is", at)}, nil
 		case errors.Is(err, errRefused):
-			return Server{}, fmt.Errorf("%w (at %s)", err, at)
+			return Server{}, fmt.Errorf("%s: %w", at, err)
 		case w.Kind == External:
 			return Server{}, fmt.Errorf("BROKER=external, but %w at %s: start it, or unset BROKER", err, at)
 		}
@@ -146,7 +146,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 func (n *Node) loggedIn(url, what string) (Server, error) {
 	version, err := login(url)
 	if err != nil {
-		return Server{}, fmt.Errorf("%w (at localhost:%d)", err, n.AMQPPort)
+		return Server{}, fmt.Errorf("localhost:%d: %w", n.AMQPPort, err)
 	}
 	return Server{url, n.ManagementURL(), fmt.Sprintf("%s RabbitMQ %s on localhost:%d, console http://localhost:%d (%s)",
 		what, version, n.AMQPPort, n.ManagementPort, n)}, nil

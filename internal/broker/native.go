@@ -90,11 +90,14 @@ func (n *Node) startNative(ctx context.Context) error {
 			return err
 		}
 	}
-	log, logErr := os.Create(n.file("rabbitmq.log"))
+	log, err := os.Create(n.file("rabbitmq.log"))
+	if err != nil {
+		return err
+	}
 	defer log.Close()
 	// -broker means nothing to RabbitMQ. It tells this process from one that gets its number later.
 	cmd, err := n.command(context.Background(), "rabbitmq-server", "-broker", n.Dir)
-	if err := errors.Join(logErr, err,
+	if err := errors.Join(err,
 		os.MkdirAll(n.file("data"), 0o755),
 		n.write("enabled_plugins", "[rabbitmq_management]."),
 		n.write("inetrc", inetrc()),
