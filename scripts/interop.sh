@@ -13,10 +13,7 @@ peers=internal/test/interop/peers
 python() { # Debian's own first: another in PATH would not see Debian's python3-pika
   local python
   for python in /usr/bin/python3 python3; do
-    if "$python" -c 'import pika' 2>/dev/null; then
-      echo "$python"
-      return
-    fi
+    ! "$python" -c 'import pika' 2>/dev/null || { echo "$python" && return; }
   done
   return 1
 }
@@ -28,37 +25,28 @@ amqplib() {
     npm ci --prefix $peers --ignore-scripts --no-audit --no-fund "$@" </dev/null
 }
 
-check() {
-  local why=''
-  if ! python >/dev/null; then
-    why='no python3 that can import pika'
-  elif ! node_and_npm; then
-    why='no node, or no npm'
-  elif ! amqplib --silent; then
-    why="npm ci could not install amqplib into $peers"
-  elif ! node -e "require('./$peers/node_modules/amqplib')" 2>/dev/null; then
-    why='this node cannot load amqplib, which wants node 18 or newer'
-  fi
-  [ -n "$why" ] || return 0
-  echo "$why (scripts/interop.sh install gets what is missing)" >&2
-  return 1
+missing() {
+  echo "$1 (scripts/interop.sh install gets what is missing)" >&2
+  exit 1
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+check() {
+  python >/dev/null || missing 'no python3 that can import pika'
+  node_and_npm || missing 'no node, or no npm'
+  amqplib --silent || missing "npm ci could not install amqplib into $peers"
+  node -e "require('./$peers/node_modules/amqplib')" 2>/dev/null ||
+    missing 'this node cannot load amqplib, which wants node 18 or newer'
 }
 
 install() {
-  local packages=()
+  local packages=() sudo=
   python >/dev/null || packages+=(python3-pika)
   node_and_npm || packages+=(nodejs npm)
   if [ ${#packages[@]} -gt 0 ]; then
-    if ! command -v apt-get >/dev/null; then
-      echo "no apt-get here: install a python3 with pika, and node 18 or newer with npm" >&2
-      return 1
-    fi
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive \
+    command -v apt-get >/dev/null || { echo 'no apt-get here: install a python3 with pika, and node 18 or newer with npm' >&2 && exit 1; }
+    [ "$(id -u)" = 0 ] || sudo='sudo -n'
+    $sudo apt-get update -qq
+    $sudo env DEBIAN_FRONTEND=noninteractive \
       apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
   amqplib

@@ -23,8 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sync"
-	"syscall"
+	"slices"
 	"time"
 )
 
@@ -66,13 +65,9 @@ type Node struct {
 	child *exec.Cmd // the native node, if this process started it
 }
 
-const (
-	stateFile = "node.json"
-	startTime = 2 * time.Minute // for a slow machine: RabbitMQ needs 4 to 10 s until it answers
-)
+const stateFile = "node.json"
 
-// ErrPortTaken is returned, wrapped, by Start when somebody else has a port of the node's.
-var ErrPortTaken = errors.New("the port is taken")
+var errPortTaken = errors.New("the port is taken")
 
 // Open returns the node in the folder config.Dir. If one is running there, it is as it was started,
 // and not as config has it.
@@ -108,15 +103,13 @@ func Open(config Config) (*Node, error) {
 // save writes down what Open reads.
 func (n *Node) save() error {
 	text, err := json.MarshalIndent(n, "", "  ")
+	if err == nil {
+		err = n.write(stateFile+".new", string(text))
+	}
 	if err != nil {
 		return err
 	}
-	// Renamed, so that nobody reads half a file.
-	file := n.file(stateFile)
-	if err := os.WriteFile(file+".new", text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return os.Rename(n.file(stateFile+".new"), n.file(stateFile)) // so that nobody reads half a file
 }
 
 func (n *Node) file(name string) string { return filepath.Join(n.Dir, name) }
@@ -135,23 +128,20 @@ func (n *Node) ManagementURL() string {
 // String says where the node's data is.
 func (n *Node) String() string {
 	if n.Kind == Compose {
-		return "compose project " + n.project()
+		return "compose project rabbitmq-" + n.Name()
 	}
 	return fmt.Sprintf("native node %s, data in %s", n.nodeName(), n.Dir)
 }
 
 // Running says whether the node's process or container runs.
 func (n *Node) Running() bool {
-	if n.Kind == Compose {
-		return n.containerRuns()
-	}
-	return n.processRuns()
+	return n.processRuns() || n.Kind == Compose && n.containerRuns()
 }
 
 // Log returns what the node has logged since its last start.
 func (n *Node) Log() []byte {
 	if n.Kind == Compose {
-		log, _ := n.composeOutput(context.Background(), "logs", "--no-color")
+		log, _ := n.composeCommand(context.Background(), "logs", "--no-color").Output()
 		return log
 	}
 	log, _ := os.ReadFile(n.file("rabbitmq.log"))
@@ -165,70 +155,74 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return fmt.Errorf("start %s: it is running", n.Name())
 	}
-	engine := sync.OnceValue(func() bool { return engineAnswers(ctx) })
-	switch n.Kind = chooseKind(n.Config, engine); {
-	case n.Kind == External:
-		return errors.New("BROKER=external means a broker that somebody else starts: use compose or native here")
-	case n.Kind == Compose && !engine():
-		return errors.New("no Docker engine with Compose answers: start Docker, or use BROKER=native")
+	kind, err := chooseKind(n.Config, func() bool { return engineAnswers(ctx) })
+	if err != nil {
+		return err
 	}
+	n.Kind = kind
 	n.forget() // a native node that crashed has left its name server
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return err
 	}
 	given := *n
-	for try := 1; ; try++ {
-		err := n.startOnce(ctx)
-		// A free port can be lost to somebody else before RabbitMQ has it.
-		if !errors.Is(err, ErrPortTaken) || try == 3 {
-			return err
-		}
+	for range 3 { // a free port can be lost to somebody else before RabbitMQ has it
 		*n = given
+		if err = n.startOnce(ctx); !errors.Is(err, errPortTaken) {
+			break
+		}
 	}
+	return err
 }
 
-func chooseKind(c Config, engine func() bool) Kind {
+func chooseKind(c Config, engine func() bool) (Kind, error) {
 	switch {
-	case c.Kind != "":
-		return c.Kind
-	case c.Root == "" && engine():
-		return Compose
+	case c.Kind == External:
+		return "", errors.New("BROKER=external means a broker that somebody else starts: use compose or native here")
+	case c.Kind == Native, c.Kind == "" && c.Root != "":
+		return Native, nil
+	case engine():
+		return Compose, nil
+	case c.Kind == Compose:
+		return "", errors.New("no Docker engine with Compose answers: start Docker, or use BROKER=native")
 	}
-	return Native
+	return Native, nil
 }
 
 func (n *Node) startOnce(ctx context.Context) error {
 	if err := n.takePorts(); err != nil {
 		return err
 	}
-	start := n.startNative
+	var err error
 	if n.Kind == Compose {
-		start = n.startCompose
+		err = n.startCompose(ctx)
+	} else {
+		err = n.startNative(ctx)
 	}
-	err := start(ctx)
 	if err == nil {
 		err = n.wait(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, n.Kill(context.WithoutCancel(ctx)))
+		err = errors.Join(err, n.Kill(context.WithoutCancel(ctx)))
 	}
-	return nil
+	return err
 }
 
 // wait waits until the node answers.
 func (n *Node) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // for a slow machine: 4 to 10 s are usual
 	defer cancel()
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		if _, err := login(ctx, n.URL()); err == nil && httpAnswers(n.ManagementPort) && (n.TLS == "" || portOpen(n.TLSPort)) {
+		_, err := login(n.URL())
+		console, _ := ask(n.ManagementPort, "GET / HTTP/1.0\r\n\r\n", 4)
+		if err == nil && console == "HTTP" && (n.TLS == "" || portOpen(n.TLSPort)) {
 			return nil
 		}
 		if !n.Running() {
 			err := errors.New("RabbitMQ stopped while it started")
 			if regexp.MustCompile(`eaddrinuse|could_not_start_listener`).Match(n.Log()) {
-				err = ErrPortTaken
+				err = errPortTaken
 			}
 			return fmt.Errorf("start the broker: %w; its log is that of the %s", err, n)
 		}
@@ -243,72 +237,61 @@ func (n *Node) wait(ctx context.Context) error {
 // Join starts a new node as a member of other's cluster, in place of its first Start (about 10 s).
 // Both must be native, and other running. Stop, Kill and Start then work as for any node.
 func (n *Node) Join(ctx context.Context, other *Node) error {
-	if other.Kind != Native || n.Kind == Compose {
-		return errors.New("only native nodes can form a cluster here: use BROKER=native")
+	if other.Kind != Native || n.Kind == Compose || !other.Running() {
+		return errors.New("only native nodes can form a cluster here, and the first must be running: use BROKER=native")
 	}
 	// Nodes talk to each other if they share a cookie and find each other by the same epmd.
 	const cookieFile = ".erlang.cookie"
 	cookie, err := os.ReadFile(other.file(cookieFile))
+	err = errors.Join(err, os.MkdirAll(n.Dir, 0o755), os.WriteFile(n.file(cookieFile), cookie, 0o400))
 	if err != nil {
-		return fmt.Errorf("read the cookie of %s, which must be running: %w", other.Name(), err)
-	}
-	if err := errors.Join(os.MkdirAll(n.Dir, 0o755), os.WriteFile(n.file(cookieFile), cookie, 0o400)); err != nil {
-		return err
+		return fmt.Errorf("copy the cookie of %s: %w", other.Name(), err)
 	}
 	n.Kind, n.EPMDPort = Native, other.EPMDPort
+	// A node without data looks for its cluster when it starts; later it knows it.
+	n.Lines = append(slices.Clone(n.Lines),
+		"cluster_formation.classic_config.nodes.1 = "+other.nodeName(),
+		"cluster_formation.classic_config.nodes.2 = "+n.nodeName())
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"stop_app"}, {"join_cluster", other.nodeName()}, {"start_app"}} {
-		if _, err := n.Ctl(ctx, args...); err != nil {
-			return err
-		}
-	}
-	return n.wait(ctx)
+	_, err = n.Ctl(ctx, "await_online_nodes", "2", "--timeout", "30") // it would start alone, too
+	return err
 }
 
 // Stop shuts the node down in order; its data stays. RabbitMQ 3.10 takes 6 s for it. A native node
 // that does not obey within a minute is killed. Stopping a node that does not run is no error.
 func (n *Node) Stop(ctx context.Context) error {
-	if n.Kind == Compose {
-		return n.compose(ctx, "down")
-	}
-	return n.stopNative(ctx)
+	return n.do(ctx, func() error { return n.stopNative(ctx) }, "down")
 }
 
 // Kill ends the node as kill -9 does; its data stays. Killing a node that does not run is no error.
-func (n *Node) Kill(ctx context.Context) error {
-	if n.Kind == Compose {
-		return n.compose(ctx, "kill")
-	}
-	return n.killNative()
-}
+func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, "kill") }
 
 // Pause freezes the node: its connections stay open, and nothing answers on them.
-func (n *Node) Pause(ctx context.Context) error { return n.freeze(ctx, "pause", sigStop) }
+func (n *Node) Pause(ctx context.Context) error {
+	return n.do(ctx, func() error { return n.signal(sigStop) }, "pause")
+}
 
 // Resume lets a frozen node go on.
-func (n *Node) Resume(ctx context.Context) error { return n.freeze(ctx, "unpause", sigCont) }
-
-func (n *Node) freeze(ctx context.Context, verb string, signal syscall.Signal) error {
-	if n.Kind == Compose {
-		return n.compose(ctx, verb)
-	}
-	return n.signal(signal)
+func (n *Node) Resume(ctx context.Context) error {
+	return n.do(ctx, func() error { return n.signal(sigCont) }, "unpause")
 }
 
 // Destroy ends the node and removes its folder with all data.
 func (n *Node) Destroy(ctx context.Context) error {
-	var err error
-	if n.Kind == Compose {
-		err = n.compose(ctx, "down", "--volumes")
-	} else {
-		err = n.killNative() // there is nothing to save
-	}
-	if err != nil {
+	if err := n.do(ctx, n.killNative, "down", "--volumes"); err != nil {
 		return err
 	}
 	return os.RemoveAll(n.Dir)
+}
+
+// do does something to a native node, or has Compose do it to a container.
+func (n *Node) do(ctx context.Context, native func() error, compose ...string) error {
+	if n.Kind == Compose {
+		return n.compose(ctx, compose...)
+	}
+	return native()
 }
 
 // CtlCommand returns a command that runs rabbitmqctl on the node, with no standard input.
@@ -318,7 +301,7 @@ func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error
 		return nil, errors.New("no broker is running that was started here (make up); " +
 			"for another one, run rabbitmqctl on its machine, as its administrator")
 	case n.Kind == Compose:
-		return n.composeCommand(ctx, append([]string{"exec", "-T", "rabbitmq", "rabbitmqctl"}, args...)...)
+		return n.composeCommand(ctx, append([]string{"exec", "-T", "rabbitmq", "rabbitmqctl"}, args...)...), nil
 	}
 	return n.command(ctx, "rabbitmqctl", args...)
 }

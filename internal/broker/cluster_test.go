@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -45,15 +46,21 @@ func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
 	if err := one.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := two.Join(t.Context(), one); one.Kind == broker.Compose {
+	joined := make(chan error)
+	for _, node := range []*broker.Node{two, three} {
+		go func() { joined <- node.Join(t.Context(), one) }()
+	}
+	err := errors.Join(<-joined, <-joined)
+	if one.Kind == broker.Compose {
 		if err == nil {
 			t.Error("a container was said to have joined a cluster")
 		}
 		return
-	} else if err != nil {
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := three.Join(t.Context(), one); err != nil {
+	if _, err := three.Ctl(t.Context(), "await_online_nodes", "3", "--timeout", "30"); err != nil {
 		t.Fatal(err)
 	}
 
@@ -81,7 +88,7 @@ func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
 	if err := one.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := one.Ctl(t.Context(), "await_online_nodes", "3"); err != nil {
+	if _, err := one.Ctl(t.Context(), "await_online_nodes", "3", "--timeout", "60"); err != nil {
 		t.Error(err)
 	}
 }

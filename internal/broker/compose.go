@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,53 +12,35 @@ import (
 	"time"
 )
 
-func (n *Node) project() string { return "rabbitmq-" + n.Name() }
-
 // engineAnswers says whether a Docker engine with Compose is there to be used.
 func engineAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return exec.CommandContext(ctx, "docker", "info").Run() == nil &&
-		exec.CommandContext(ctx, composeProgram()[0], append(composeProgram()[1:], "version")...).Run() == nil
+	_, noV1 := exec.LookPath("docker-compose")
+	return (hasComposeV2() || noV1 == nil) && exec.CommandContext(ctx, "docker", "info").Run() == nil
 }
 
-// composeProgram returns how Compose is called: version 2 is a plugin, version 1 a program of its own.
-func composeProgram() []string {
-	if exec.Command("docker", "compose", "version").Run() == nil {
-		return []string{"docker", "compose"}
-	}
-	return []string{"docker-compose"}
-}
+// hasComposeV2 says whether Compose is Docker's plugin, and not, as version 1 is, the program docker-compose.
+func hasComposeV2() bool { return exec.Command("docker", "compose", "version").Run() == nil }
 
-func (n *Node) composeCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
-	top, err := repository()
-	if err != nil {
-		return nil, err
+func (n *Node) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
+	top, _ := repository() // FromEnv reports the error; without it Compose says which file it lacks
+	call := []string{"docker-compose"}
+	if hasComposeV2() {
+		call = []string{"docker", "compose"}
 	}
-	call := append(composeProgram(), "-p", n.project(), "-f", filepath.Join(top, "docker-compose.yml"))
+	call = append(call, "-p", "rabbitmq-"+n.Name(), "-f", filepath.Join(top, "docker-compose.yml"))
 	if _, err := os.Stat(n.file(overrideFile)); err == nil {
 		call = append(call, "-f", n.file(overrideFile))
 	}
-	call = append(call, args...)
-	cmd := exec.CommandContext(ctx, call[0], call[1:]...)
+	cmd := exec.CommandContext(ctx, call[0], append(call[1:], args...)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("AMQP_PORT=%d", n.AMQPPort), fmt.Sprintf("MANAGEMENT_PORT=%d", n.ManagementPort))
-	return cmd, nil
-}
-
-func (n *Node) composeOutput(ctx context.Context, args ...string) ([]byte, error) {
-	cmd, err := n.composeCommand(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	return cmd.Output()
+	return cmd
 }
 
 // compose runs Compose, whose own lines the user may see.
 func (n *Node) compose(ctx context.Context, args ...string) error {
-	cmd, err := n.composeCommand(ctx, args...)
-	if err != nil {
-		return err
-	}
+	cmd := n.composeCommand(ctx, args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("docker compose %s: %w; BROKER=native runs a rabbitmq-server without Docker", args[0], err)
@@ -66,10 +49,8 @@ func (n *Node) compose(ctx context.Context, args ...string) error {
 }
 
 func (n *Node) startCompose(ctx context.Context) error {
-	if err := n.writeOverride(); err != nil {
-		return err
-	}
-	if err := n.save(); err != nil { // before it starts, so that it can be removed whatever happens
+	// Saved before it starts, so that it can be removed whatever happens.
+	if err := errors.Join(n.writeOverride(), n.save()); err != nil {
 		return err
 	}
 	return n.compose(ctx, "up", "-d")
@@ -81,29 +62,23 @@ const overrideFile = "compose.json" // JSON is YAML, too
 func (n *Node) writeOverride() error {
 	lines := n.moreLines()
 	if len(lines) == 0 {
-		return nil
+		return os.RemoveAll(n.file(overrideFile)) // of an earlier start
 	}
 	volumes := []string{n.file("more.conf") + ":/etc/rabbitmq/conf.d/90-more.conf:ro"}
-	service := map[string]any{}
+	ports := []string{}
 	if n.TLS != "" {
 		lines = append(lines, "listeners.ssl.default = 5671")
 		volumes = append(volumes, n.TLS+":"+n.TLS+":ro")
-		service["ports"] = []string{fmt.Sprintf("127.0.0.1:%d:5671", n.TLSPort)}
+		ports = append(ports, fmt.Sprintf("127.0.0.1:%d:5671", n.TLSPort))
 	}
-	service["volumes"] = volumes
-	if err := n.write("more.conf", lines...); err != nil {
-		return err
-	}
+	service := map[string]any{"volumes": volumes, "ports": ports}
 	text, err := json.Marshal(map[string]any{"services": map[string]any{"rabbitmq": service}})
-	if err != nil {
-		return err
-	}
-	return n.write(overrideFile, string(text))
+	return errors.Join(err, n.write("more.conf", lines...), n.write(overrideFile, string(text)))
 }
 
 func (n *Node) containerRuns() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	services, _ := n.composeOutput(ctx, "ps", "--services", "--filter", "status=running")
+	services, _ := n.composeCommand(ctx, "ps", "--services", "--filter", "status=running").Output()
 	return strings.TrimSpace(string(services)) != ""
 }

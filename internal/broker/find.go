@@ -51,9 +51,7 @@ func FromEnv() (w Wish, err error) {
 		}
 	}
 	if root := os.Getenv("RABBITMQ_ROOT"); root != "" {
-		if w.Root, err = filepath.Abs(root); err != nil {
-			return w, err
-		}
+		w.Root, _ = filepath.Abs(root) // it could fail where repository has
 	}
 	if file := os.Getenv("BROKER_CONFIG"); file != "" {
 		text, err := os.ReadFile(file)
@@ -68,16 +66,15 @@ func FromEnv() (w Wish, err error) {
 // repository returns the folder of this repository, above the working directory.
 func repository() (string, error) {
 	dir, err := os.Getwd()
-	for err == nil {
+	if err != nil {
+		return "", err
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "docker-compose.yml")); err == nil {
 			return dir, nil
 		}
-		if dir == filepath.Dir(dir) {
-			err = errors.New("no docker-compose.yml above the working directory: go to the folder of the lessons")
-		}
-		dir = filepath.Dir(dir)
 	}
-	return "", err
+	return "", errors.New("no docker-compose.yml above the working directory: go to the folder of the lessons")
 }
 
 // A Server is a RabbitMQ that answers.
@@ -105,47 +102,40 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 		return Server{}, err
 	}
 	runs := node.Running()
-	switch {
-	case runs && (w.URL == "" || at.local && at.port == node.AMQPPort):
+	if runs && (w.URL == "" || at.local && at.port == node.AMQPPort) {
 		if w.Kind != "" && w.Kind != External && w.Kind != node.Kind {
 			return Server{}, fmt.Errorf("a %s broker named %s is running: take it down first (make down)", node.Kind, node.Name())
 		}
 		if err := node.wait(ctx); err != nil { // somebody else may just be starting it
 			return Server{}, err
 		}
-		if w.URL == "" {
-			at.url = node.URL()
-		}
-		return node.loggedIn(ctx, at.url, "already up:")
-	case w.Kind == "" || w.Kind == External:
-		_, err := login(ctx, at.url)
+		return node.loggedIn(cmp.Or(w.URL, node.URL()), "already up:")
+	}
+	if w.Kind == "" || w.Kind == External {
+		_, err := login(at.url)
 		switch {
-		case err == nil && w.URL != "":
-			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that AMQP_URL names, at %s", at)}, nil
 		case err == nil:
-			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that already answers on %s, and leaving it as it is", at)}, nil
+			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that already answers at %s, and leaving it as it is", at)}, nil
 		case errors.Is(err, errRefused):
-			return Server{}, fmt.Errorf("%w (at %s): mend AMQP_URL, or choose another port with AMQP_PORT", err, at)
+			return Server{}, fmt.Errorf("%s: %w", at, err)
 		case w.Kind == External:
 			return Server{}, fmt.Errorf("BROKER=external, but %w at %s: start it, or unset BROKER", err, at)
 		}
 	}
 	switch {
-	case at.whyNot != "":
-		return Server{}, fmt.Errorf("AMQP_URL is set, but no broker answers at %s, and none can be started there: %s. "+
-			"Start it by hand, or unset AMQP_URL", at, at.whyNot)
+	case !at.startable:
+		return Server{}, fmt.Errorf("no broker was found at %s, and none can be started there: make up starts only "+
+			"amqp://guest:guest@localhost:PORT/, with AMQP_PORT the same or not set. Start it by hand, or change or unset AMQP_URL", at)
 	case runs:
-		return Server{}, fmt.Errorf("AMQP_URL is set, but no broker answers at %s; make up has started one on localhost:%d: "+
+		return Server{}, fmt.Errorf("AMQP_URL names %s, but make up has started a broker on localhost:%d: "+
 			"let AMQP_URL name that, or take it down first (make down)", at, node.AMQPPort)
 	}
 	node.AMQPPort = at.port
-	if node.ManagementPort == 0 {
-		node.ManagementPort = at.port + 10_000 // as 15672 to 5672
-	}
+	node.ManagementPort = cmp.Or(node.ManagementPort, at.port+10_000) // as 15672 to 5672
 	if err := node.Start(ctx); err != nil {
 		return Server{}, err
 	}
-	s, err := node.loggedIn(ctx, node.URL(), "started")
+	s, err := node.loggedIn(node.URL(), "started")
 	if w.URL == "" && at.port != 5672 {
 		s.Told += fmt.Sprintf("; for the programs, let AMQP_URL name port %d", at.port)
 	}
@@ -153,10 +143,10 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 }
 
 // loggedIn returns the node as a Server, if it lets the URL's user in.
-func (n *Node) loggedIn(ctx context.Context, url, what string) (Server, error) {
-	version, err := login(ctx, url)
+func (n *Node) loggedIn(url, what string) (Server, error) {
+	version, err := login(url)
 	if err != nil {
-		return Server{}, fmt.Errorf("%w (at localhost:%d): mend AMQP_URL", err, n.AMQPPort)
+		return Server{}, fmt.Errorf("localhost:%d: %w", n.AMQPPort, err)
 	}
 	return Server{url, n.ManagementURL(), fmt.Sprintf("%s RabbitMQ %s on localhost:%d, console http://localhost:%d (%s)",
 		what, version, n.AMQPPort, n.ManagementPort, n)}, nil
@@ -164,11 +154,11 @@ func (n *Node) loggedIn(ctx context.Context, url, what string) (Server, error) {
 
 // A target is where the programs will look for the broker.
 type target struct {
-	url    string
-	host   string
-	port   int
-	local  bool   // on this machine
-	whyNot string // why no broker can be started there; "" if it can
+	url       string
+	host      string
+	port      int
+	local     bool // on this machine
+	startable bool // as a broker that make up starts
 }
 
 // String returns the address, and nothing else of the URL, which may hold a password.
@@ -179,27 +169,14 @@ func (t target) String() string { return net.JoinHostPort(t.host, strconv.Itoa(t
 var ambiguous = regexp.MustCompile(`^amqps?://[^/?#]*[/?#].*@`)
 
 func (w Wish) target() (target, error) {
-	if w.URL == "" {
-		port := cmp.Or(w.AMQPPort, 5672)
-		return target{url: guestURL(port), host: "localhost", port: port, local: true}, nil
-	}
-	uri, err := amqp.ParseURI(w.URL)
-	if err != nil || ambiguous.MatchString(w.URL) {
+	url := cmp.Or(w.URL, guestURL(cmp.Or(w.AMQPPort, 5672)))
+	uri, err := amqp.ParseURI(url)
+	if err != nil || ambiguous.MatchString(url) {
 		return target{}, errors.New("AMQP_URL is not an AMQP URL such as amqp://USER:PASSWORD@HOST:PORT/, " +
 			"with special characters in the user name and the password percent-encoded: mend it, or unset it")
 	}
-	t := target{url: w.URL, host: uri.Host, port: uri.Port, local: uri.Host == "localhost" || uri.Host == "127.0.0.1"}
-	switch {
-	case !t.local:
-		t.whyNot = "it is not on this machine"
-	case uri.Scheme != "amqp":
-		t.whyNot = "a broker that is started here speaks no TLS"
-	case uri.Username != "guest" || uri.Password != "guest":
-		t.whyNot = "a broker that is started here knows only the user guest with the password guest"
-	case uri.Vhost != "/":
-		t.whyNot = "a broker that is started here has only the virtual host /"
-	case w.AMQPPort != 0 && w.AMQPPort != uri.Port:
-		t.whyNot = fmt.Sprintf("AMQP_PORT is %d", w.AMQPPort)
-	}
-	return t, nil
+	local := uri.Host == "localhost" || uri.Host == "127.0.0.1"
+	startable := local && uri.Scheme == "amqp" && uri.Username == "guest" && uri.Password == "guest" && uri.Vhost == "/" &&
+		(w.AMQPPort == 0 || w.AMQPPort == uri.Port)
+	return target{url, uri.Host, uri.Port, local, startable}, nil
 }

@@ -49,3 +49,61 @@ func install(ctx context.Context, logDir string) error {
 	}
 	return nil
 }
+
+// enterRoot runs a program in a root folder: ROOT HOME TLS PROGRAM ARG... It is run in a mount
+// namespace of its own, so that the mounts vanish with the last process that sees them. The folders
+// HOME and TLS are seen in there under their own names.
+const enterRoot = `
+root=$1 home=$2 tls=$3
+shift 3
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/tmp"
+for dir in "$home" ${tls:+"$tls"}; do
+  mkdir -p "$root$dir"
+  mount --bind "$dir" "$root$dir"
+done
+exec chroot "$root" "$@"`
+
+// makeRoot builds beside and then renames, so that what is there under its name is whole.
+const makeRoot = `
+version() { chroot "$1" dpkg-query -W -f '${db:Status-Status} ${Version}' rabbitmq-server 2>/dev/null | sed -n 's/^installed //p'; }
+if [ -z "$(version "$1")" ]; then
+  exec 3>&1 >"$1.log" 2>&1
+  command -v debootstrap >/dev/null || {
+    apt-get update || :
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap debian-archive-keyring
+  }
+  rm -rf --one-file-system "$1.partial"
+  mkdir -p "$1.partial"
+  # The mirror that apt takes Debian from; without one, debootstrap knows its own.
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' |
+    grep -E '^(https?|file):' | sed -n '1s,/*$,,p')
+  debootstrap --variant=minbase --include=rabbitmq-server forky "$1.partial" "$mirror" /usr/share/debootstrap/scripts/sid
+  rm -rf "$1.partial"/var/cache/apt/archives/*.deb "$1.partial"/var/lib/apt/lists/*
+  [ ! -d "$1" ] || rmdir "$1"
+  mv "$1.partial" "$1"
+  rm "$1.log"
+  exec >&3
+fi
+[ -s "$1/etc/hosts" ] || echo '127.0.0.1 localhost' >"$1/etc/hosts" # nodes are named NAME@localhost
+echo "RabbitMQ $(version "$1") in $1"`
+
+// MakeRoot makes a root folder with RabbitMQ 4 in it, for Config.Root, on a Debian whose own packages
+// stop at RabbitMQ 3, and says which version it is. It wants root, 400 MB and about a minute. A folder
+// that is there already is used again.
+func MakeRoot(ctx context.Context, dir string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can make a root folder and run programs in it")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-euc", makeRoot, "sh", dir)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("make the root folder: %w; see %s.log", err, dir)
+	}
+	return nil
+}

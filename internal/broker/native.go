@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,19 +20,14 @@ func (n *Node) nodeName() string { return n.Name() + "@localhost" }
 // sbin returns the folder with the server's own scripts, as seen from within root: the ones in
 // /usr/sbin want to be root.
 func sbin(root string) (string, error) {
-	var found []string
-	for _, pattern := range []string{
-		"/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
-	} {
-		dirs, _ := filepath.Glob(root + pattern)
-		found = append(found, dirs...)
-	}
+	dirs := []string{"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin", "/usr/local/opt/rabbitmq/sbin", "/opt/homebrew/opt/rabbitmq/sbin"}
 	if path, err := exec.LookPath("rabbitmq-server"); err == nil && root == "" {
-		found = append([]string{filepath.Dir(path)}, found...)
+		dirs = append(dirs, filepath.Dir(path))
 	}
-	for i := len(found) - 1; i >= 0; i-- { // the newest version last
-		if _, err := os.Stat(filepath.Join(found[i], "rabbitmq-env")); err == nil {
-			return strings.TrimPrefix(found[i], root), nil
+	for _, dir := range dirs {
+		if found, _ := filepath.Glob(root + dir + "/rabbitmq-env"); len(found) > 0 {
+			newest := found[len(found)-1]
+			return strings.TrimPrefix(filepath.Dir(newest), root), nil
 		}
 	}
 	if root != "" {
@@ -99,17 +95,14 @@ func (n *Node) startNative(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	if err := errors.Join(
-		os.MkdirAll(n.file("data"), 0o755),
-		n.write("enabled_plugins", "[rabbitmq_management]."),
-		n.write("inetrc", inetrc()...),
-		n.write("rabbitmq.conf", n.conf()...),
-	); err != nil {
-		return err
-	}
 	// -broker means nothing to RabbitMQ. It tells this process from one that gets its number later.
 	cmd, err := n.command(context.Background(), "rabbitmq-server", "-broker", n.Dir)
-	if err != nil {
+	if err := errors.Join(err,
+		os.MkdirAll(n.file("data"), 0o755),
+		n.write("enabled_plugins", "[rabbitmq_management]."),
+		n.write("inetrc", inetrc()),
+		n.write("rabbitmq.conf", n.conf()...),
+	); err != nil {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -125,36 +118,35 @@ func (n *Node) write(name string, lines ...string) error {
 	return os.WriteFile(n.file(name), []byte(strings.Join(lines, "\n")+"\n"), 0o644)
 }
 
-// inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, to tell the
-// client the name of the cluster; where only a DNS server could know it, that may take five seconds.
-func inetrc() []string {
+// inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, which may
+// take five seconds where only a DNS server could know it.
+func inetrc() string {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(host, ".")
-	return []string{"{lookup, [file, native]}.", fmt.Sprintf("{host, {127,0,0,1}, [%q]}.", host)}
+	return fmt.Sprintf("{lookup, [file, native]}.\n{host, {127,0,0,1}, [%q]}.", host)
 }
 
 func (n *Node) conf() []string {
-	lines := []string{
+	lines := append(n.moreLines(),
 		fmt.Sprintf("listeners.tcp.local = 127.0.0.1:%d", n.AMQPPort),
 		"management.tcp.ip = 127.0.0.1",
-		fmt.Sprintf("management.tcp.port = %d", n.ManagementPort),
-	}
+		fmt.Sprintf("management.tcp.port = %d", n.ManagementPort))
 	if n.TLS != "" {
 		lines = append(lines, fmt.Sprintf("listeners.ssl.local = 127.0.0.1:%d", n.TLSPort))
 	}
-	return append(lines, n.moreLines()...)
+	return lines
 }
 
 // moreLines are the lines of rabbitmq.conf that do not depend on the kind.
-func (n *Node) moreLines() (lines []string) {
+func (n *Node) moreLines() []string {
+	lines := slices.Clone(n.Lines)
 	if n.TLS != "" {
-		lines = []string{
-			"ssl_options.cacertfile = " + filepath.Join(n.TLS, "ca.pem"),
-			"ssl_options.certfile = " + filepath.Join(n.TLS, "cert.pem"),
-			"ssl_options.keyfile = " + filepath.Join(n.TLS, "key.pem"),
-		}
+		lines = append(lines,
+			"ssl_options.cacertfile = "+n.TLS+"/ca.pem",
+			"ssl_options.certfile = "+n.TLS+"/cert.pem",
+			"ssl_options.keyfile = "+n.TLS+"/key.pem")
 	}
-	return append(lines, n.Lines...)
+	return lines
 }
 
 // processRuns says whether PID is still this node, and not a process that got its number later.
@@ -205,20 +197,20 @@ func (n *Node) killNative() error {
 		if err := n.signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		if !n.awaitEnd(context.Background(), 10*time.Second) {
+		n.awaitEnd(context.Background(), 10*time.Second)
+		if n.processRuns() {
 			return fmt.Errorf("%s (process %d) does not end", n.Name(), n.PID)
 		}
 	}
 	return n.forget()
 }
 
-func (n *Node) awaitEnd(ctx context.Context, timeout time.Duration) (ended bool) {
-	for end := time.Now().Add(timeout); n.processRuns(); time.Sleep(50 * time.Millisecond) {
-		if ctx.Err() != nil || time.Now().After(end) {
-			return false
-		}
+func (n *Node) awaitEnd(ctx context.Context, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for ctx.Err() == nil && n.processRuns() {
+		time.Sleep(50 * time.Millisecond)
 	}
-	return true
 }
 
 // forget clears away what is left of a node that has ended.
@@ -238,17 +230,12 @@ func (n *Node) forget() error {
 // stopEPMD ends the node's name server, which outlives the node. It ends on request, and refuses as
 // long as it knows a node: for a moment ours, or others of a cluster for good.
 func (n *Node) stopEPMD() {
-	name := regexp.MustCompile(`name (\S+) at port`)
+	passing := regexp.MustCompile(`name (rabbitmqcli\S*|` + n.Name() + `) at port`)
 	for range 50 {
 		ask(n.EPMDPort, "\x00\x01k", 2)
-		names, err := ask(n.EPMDPort, "\x00\x01n", 4096)
-		if err != nil && names == "" {
+		names, _ := ask(n.EPMDPort, "\x00\x01n", 4096)
+		if names == "" || strings.Contains(passing.ReplaceAllString(names, ""), " at port") {
 			return
-		}
-		for _, found := range name.FindAllStringSubmatch(names, -1) {
-			if found[1] != n.Name() && !strings.HasPrefix(found[1], "rabbitmqcli") {
-				return
-			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,24 +12,21 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// FreePorts returns TCP ports that nobody listens on at the moment. They are from below the range of
-// which the system takes ports for outgoing connections: a broker takes seconds to start, and a client
-// could have the port by then.
+// FreePorts returns n TCP ports that nobody listens on at the moment. The system does not give them to
+// clients, one of which could else have the port before a broker, which takes seconds to start.
 func FreePorts(n int) ([]int, error) {
 	var ports []int
-	for tries := 0; len(ports) < n; tries++ {
+	for range 1000 {
 		port := 23_000 + rand.IntN(6000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			if tries == 1000 {
-				return nil, fmt.Errorf("find a free port: %w", err)
-			}
-			continue
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer l.Close() // only when all are found, so that they differ
+			ports = append(ports, port)
 		}
-		defer l.Close() // only now, so that all of them differ
-		ports = append(ports, port)
+		if len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, errors.New("no TCP ports from 23000 to 28999 are free: end what listens there")
 }
 
 // takePorts chooses the ports that are not fixed yet, and checks the others.
@@ -43,7 +39,7 @@ func (n *Node) takePorts() error {
 		if *port == 0 {
 			*port = free[i]
 		} else if portOpen(*port) {
-			return fmt.Errorf("%w: %d; choose others with AMQP_PORT and MANAGEMENT_PORT", ErrPortTaken, *port)
+			return fmt.Errorf("%w: %d; choose others with AMQP_PORT and MANAGEMENT_PORT", errPortTaken, *port)
 		}
 	}
 	if n.TLS == "" {
@@ -58,10 +54,7 @@ func (n *Node) takePorts() error {
 }
 
 func portOpen(port int) bool {
-	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", port))
-	if err == nil {
-		conn.Close()
-	}
+	_, err := ask(port, "", 0)
 	return err == nil
 }
 
@@ -81,11 +74,6 @@ func ask(port int, request string, n int) (string, error) {
 	return string(answer[:read]), err
 }
 
-func httpAnswers(port int) bool {
-	answer, _ := ask(port, "GET / HTTP/1.0\r\n\r\n", 4)
-	return answer == "HTTP"
-}
-
 // epmdAnswers asks for names: an epmd begins its answer with its own port.
 func epmdAnswers(port int) bool {
 	answer, _ := ask(port, "\x00\x01n", 4)
@@ -96,36 +84,22 @@ func guestURL(port int) string { return fmt.Sprintf("amqp://guest:guest@localhos
 
 var (
 	errNoBroker = errors.New("no broker answers")
-	errRefused  = errors.New("the broker refuses the log-in")
+	errRefused  = errors.New("the broker refuses the log-in: the user name, the password or the virtual host is wrong; " +
+		"let AMQP_URL name right ones, or a free port of localhost")
 )
 
-// login logs in to a broker, and returns its version. The error is errRefused or errNoBroker, wrapped
-// without a word of the URL.
-func login(ctx context.Context, url string) (version string, err error) {
-	// RabbitMQ hangs up three seconds after it was given a wrong password.
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	conn, err := amqp.DialConfig(url, amqp.Config{
-		Dial: func(network, address string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, address)
-			if err == nil {
-				context.AfterFunc(ctx, func() { conn.Close() })
-			}
-			return conn, err
-		},
-	})
+// login logs in to a broker, within 10 s, and returns its version. The error is errRefused or
+// errNoBroker, without a word of the URL.
+func login(url string) (version string, err error) {
+	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)})
 	var refusal *amqp.Error
 	switch {
 	case err == nil:
 		defer conn.Close()
 		version, _ = conn.Properties["version"].(string)
 		return version, nil
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("%w within 10 s", errNoBroker)
-	case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrSASL):
-		return "", fmt.Errorf("%w: the user name or the password is wrong", errRefused)
-	case errors.Is(err, amqp.ErrVhost), errors.As(err, &refusal) && refusal.Code == amqp.NotAllowed:
-		return "", fmt.Errorf("%w: this user may not use the virtual host, or there is no such one", errRefused)
+	case errors.As(err, &refusal) && (refusal.Code == amqp.AccessRefused || refusal.Code == amqp.NotAllowed):
+		return "", errRefused
 	}
 	return "", errNoBroker
 }

@@ -18,14 +18,10 @@ package harness
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
-	"net/url"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,34 +30,29 @@ import (
 
 // Broker is a running RabbitMQ: the one that all tests share, or one of a test's own.
 type Broker struct {
-	t          testing.TB
-	amqpURL    string
-	management string       // URL of the management API, with its credentials
-	node       *broker.Node // of the broker that all tests share: nil if `make test` did not start it
-	shared     bool
+	t      testing.TB
+	node   *broker.Node
+	shared bool
 }
 
 // SharedBroker returns the broker that `make test` started. It is everybody's: a test may look at it
 // and ask rabbitmqctl about it, but not stop it.
 func SharedBroker(t testing.TB) *Broker {
 	t.Helper()
-	b := &Broker{
-		t:          t,
-		amqpURL:    os.Getenv("TEST_AMQP_URL"),
-		management: strings.TrimSuffix(os.Getenv("TEST_MANAGEMENT_URL"), "/"),
-		shared:     true,
+	node, err := broker.Open(broker.Config{Dir: sharedDir(t)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if b.amqpURL == "" || b.management == "" {
-		t.Fatal("TEST_AMQP_URL and TEST_MANAGEMENT_URL name no broker: run `make test`")
+	return &Broker{t, node, true}
+}
+
+func sharedDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("TEST_BROKER")
+	if dir == "" {
+		t.Fatal("TEST_BROKER names no broker: run `make test`, or scripts/test.sh with go test's arguments")
 	}
-	if dir := os.Getenv("TEST_BROKER"); dir != "" {
-		node, err := broker.Open(broker.Config{Dir: dir})
-		if err != nil {
-			t.Fatalf("TEST_BROKER: %v", err)
-		}
-		b.node = node
-	}
-	return b
+	return dir
 }
 
 // An Option is for StartBroker.
@@ -75,9 +66,7 @@ func Config(lines ...string) Option {
 // TLS makes the broker speak TLS on a port of its own (Broker.TLSAddress). The folder dir holds
 // its ca.pem, cert.pem and key.pem, readable for everybody. Config("ssl_options.verify =
 // verify_peer", "ssl_options.fail_if_no_peer_cert = true") makes it ask for a client certificate.
-func TLS(dir string) Option {
-	return func(c *broker.Config) { c.TLS = dir }
-}
+func TLS(dir string) Option { return func(c *broker.Config) { c.TLS = dir } }
 
 // StartBroker starts a broker for this test alone, waits until it answers (4 to 8 s), and removes it
 // with its data when the test ends. It is of the kind that `make test` uses: BROKER, RABBITMQ_ROOT
@@ -90,11 +79,7 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 	}
 	config := wish.Config
 	// The name says whose it is: what an interrupted test run leaves is removed with the shared broker.
-	config.Dir = os.Getenv("TEST_BROKER")
-	if config.Dir == "" {
-		config.Dir = filepath.Join(filepath.Dir(wish.Dir), "test")
-	}
-	config.Dir += "-" + randomHex()
+	config.Dir = sharedDir(t) + "-" + randomHex()
 	config.AMQPPort, config.ManagementPort = 0, 0
 	for _, option := range opts {
 		option(&config)
@@ -105,23 +90,26 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the broker's log ends:\n%s", logTail(node))
+			log := chatter.ReplaceAll(node.Log(), nil)
+			t.Logf("the broker's log ends:\n%s", log[max(0, len(log)-4000):])
 		}
 		if err := node.Destroy(context.Background()); err != nil {
 			t.Errorf("remove the broker: %v", err)
 		}
 	})
-	if err := node.Start(context.Background()); err != nil {
-		t.Fatalf("start a broker: %v", err)
-	}
-	return &Broker{t: t, amqpURL: node.URL(), management: node.ManagementURL(), node: node}
+	b := &Broker{t, node, false}
+	b.Up()
+	return b
 }
 
+// chatter is what a broker logs of the comings and goings of its clients.
+var chatter = regexp.MustCompile(`(?m)^.*\[info\].*\b(accepting AMQP connection|authenticated|closing AMQP connection|client-provided name)\b.*\n`)
+
 // URL returns the broker's AMQP URL, with guest's credentials and the default virtual host.
-func (b *Broker) URL() string { return b.amqpURL }
+func (b *Broker) URL() string { return b.node.URL() }
 
 // ManagementURL returns the URL of the broker's management API, with guest's credentials.
-func (b *Broker) ManagementURL() string { return b.management }
+func (b *Broker) ManagementURL() string { return b.node.ManagementURL() }
 
 // TLSAddress returns the host and port where a broker with the option TLS speaks it.
 func (b *Broker) TLSAddress() string { return fmt.Sprintf("localhost:%d", b.node.TLSPort) }
@@ -136,14 +124,9 @@ func (b *Broker) SaveQueues() {
 }
 
 // Kill ends the broker as kill -9 does. Its clients see their connections reset.
-// See SaveQueues for quorum queues that were declared just before.
 func (b *Broker) Kill() { b.t.Helper(); b.own((*broker.Node).Kill) }
 
-// Stop shuts the broker down in order; it tells its clients. RabbitMQ 3.10 takes 6 s for it.
-func (b *Broker) Stop() { b.t.Helper(); b.own((*broker.Node).Stop) }
-
-// Up starts the broker again after Kill or Stop, on its ports and with its data, and waits
-// until it answers.
+// Up starts the broker again after Kill, on its ports and with its data, and waits until it answers.
 func (b *Broker) Up() { b.t.Helper(); b.own((*broker.Node).Start) }
 
 // Pause freezes the broker: its connections stay open, and nothing answers on them.
@@ -166,9 +149,6 @@ func (b *Broker) own(do func(*broker.Node, context.Context) error) {
 // Ctl runs rabbitmqctl on the broker and returns what it prints. It takes about half a second.
 func (b *Broker) Ctl(args ...string) string {
 	b.t.Helper()
-	if b.node == nil {
-		b.t.Fatal("TEST_BROKER names no broker that was started here: run `make test`")
-	}
 	out, err := b.node.Ctl(context.Background(), args...)
 	if err != nil {
 		b.t.Fatal(err)
@@ -176,19 +156,7 @@ func (b *Broker) Ctl(args ...string) string {
 	return out
 }
 
-// logTail returns the end of a broker's log, but for the comings and goings of its clients.
-func logTail(node *broker.Node) []byte {
-	log := chatter.ReplaceAll(node.Log(), nil)
-	return log[max(0, len(log)-4000):]
-}
-
-var chatter = regexp.MustCompile(`(?m)^.*\[info\].*\b(accepting AMQP connection|authenticated|closing AMQP connection|client-provided name)\b.*\n`)
-
-func randomHex() string {
-	b := make([]byte, 4)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
+func randomHex() string { return fmt.Sprintf("%08x", rand.Uint32()) }
 
 // Eventually waits until condition holds, and ends the test when it does not within timeout.
 // what says what was waited for. It asks every 20 ms; a condition may take longer to answer.
@@ -203,19 +171,4 @@ func Eventually(t testing.TB, timeout time.Duration, what string, condition func
 		}
 		<-ticker.C
 	}
-}
-
-// withPath returns an AMQP URL for a virtual host of the same broker, and for another user
-// where one is given.
-func withPath(t testing.TB, amqpURL string, user *url.Userinfo, vhost string) string {
-	t.Helper()
-	u, err := url.Parse(amqpURL)
-	if err != nil {
-		t.Fatal("TEST_AMQP_URL is not a URL") // without the cause: it repeats the password
-	}
-	if user != nil {
-		u.User = user
-	}
-	u.Path = "/" + vhost
-	return u.String()
 }

@@ -41,7 +41,7 @@ func (b *Broker) NewVhost() *Vhost {
 	name := strings.Trim(notInName.ReplaceAllString(b.t.Name(), "-"), "-")
 	name = name[:min(len(name), 60)] + "-" + randomHex()
 	b.api(http.MethodPut, "/vhosts/"+name, nil, nil) // guest, who makes it, gets all permissions
-	return &Vhost{Name: name, URL: withPath(b.t, b.amqpURL, nil, name), broker: b}
+	return &Vhost{Name: name, URL: b.URL() + name, broker: b}
 }
 
 // Queue is what a queue holds.
@@ -160,7 +160,7 @@ func (v *Vhost) AddUser(configure, write, read string) string {
 	v.broker.api(http.MethodPut, "/permissions/"+v.Name+"/"+user, map[string]string{
 		"configure": configure, "write": write, "read": read,
 	}, nil)
-	return withPath(t, v.broker.amqpURL, url.UserPassword(user, password), v.Name)
+	return fmt.Sprintf("amqp://%s:%s@localhost:%d/%s", user, password, v.broker.node.AMQPPort, v.Name)
 }
 
 // Version returns the broker's version, such as "4.3.6".
@@ -178,10 +178,10 @@ func (b *Broker) Version() string {
 // is to tell of goes away.
 func (b *Broker) api(method, path string, request, response any) {
 	b.t.Helper()
-	err := API(b.management, method, path, request, response)
+	err := API(b.ManagementURL(), method, path, request, response)
 	for try := 0; try < 50 && method == http.MethodGet && errors.Is(err, errServer); try++ {
 		time.Sleep(100 * time.Millisecond)
-		err = API(b.management, method, path, request, response)
+		err = API(b.ManagementURL(), method, path, request, response)
 	}
 	if err != nil {
 		b.t.Fatalf("management API: %s %s: %v", method, path, err)

@@ -23,7 +23,7 @@ const usage = `usage: broker COMMAND
   down                   stop the broker that up started; its data stays
   ctl ARG...             rabbitmqctl for that broker
   run PROGRAM ARG...     start a broker for PROGRAM alone, and remove it afterwards;
-                         PROGRAM finds it in TEST_AMQP_URL and TEST_MANAGEMENT_URL
+                         PROGRAM finds it by TEST_AMQP_URL, or by its folder, TEST_BROKER
   root DIR               make a root folder with RabbitMQ 4 in it, for RABBITMQ_ROOT
 
 AMQP_URL, BROKER, AMQP_PORT, MANAGEMENT_PORT, RABBITMQ_ROOT and BROKER_CONFIG say which
@@ -36,7 +36,6 @@ func main() {
 	err := run(ctx, os.Args[1:])
 	interrupted := ctx.Err() != nil
 	stop()
-
 	if interrupted {
 		os.Exit(130)
 	}
@@ -53,6 +52,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	node, err := broker.Open(wish.Config)
+	if err != nil {
+		return err
+	}
 	command := ""
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
@@ -60,18 +63,18 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case command == "up" && len(args) == 0:
 		server, err := broker.Up(ctx, wish)
-		if err != nil {
-			return err
+		if err == nil {
+			log.Print(server.Told)
 		}
-		log.Print(server.Told)
-		return nil
+		return err
 	case command == "down" && len(args) == 0:
-		return down(ctx, wish.Config)
-	case command == "ctl":
-		node, err := broker.Open(wish.Config)
-		if err != nil {
-			return err
+		if !node.Running() {
+			log.Print("nothing to stop: no broker that was started here is running")
+			return nil
 		}
+		log.Printf("stopping the broker %s, which takes some seconds; its data stays", node.Name())
+		return node.Stop(ctx)
+	case command == "ctl":
 		ctl, err := node.CtlCommand(ctx, args...)
 		if err != nil {
 			return err
@@ -88,24 +91,7 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-func down(ctx context.Context, config broker.Config) error {
-	node, err := broker.Open(config)
-	if err != nil {
-		return err
-	}
-	if !node.Running() {
-		log.Print("nothing to stop: no broker that was started here is running")
-		return nil
-	}
-	log.Printf("stopping the broker %s, which takes some seconds", node.Name())
-	if err := node.Stop(ctx); err != nil {
-		return err
-	}
-	log.Printf("stopped the broker %s; its data stays", node.Name())
-	return nil
-}
-
-// runOnOwn runs a program on a broker of its own: whatever broker the machine has is left alone.
+// runOnOwn runs a program on a broker of its own. Whatever broker the machine has is left alone.
 func runOnOwn(ctx context.Context, config broker.Config, program []string) (err error) {
 	config.Dir = filepath.Join(filepath.Dir(config.Dir), fmt.Sprintf("test-%d", os.Getpid()))
 	config.AMQPPort, config.ManagementPort = 0, 0
@@ -114,16 +100,8 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 		return err
 	}
 	defer func() {
-		// Brokers that the program has started and could not remove have the name of this one, and more.
-		left, _ := filepath.Glob(node.Dir + "*")
-		for _, dir := range left {
-			other, openErr := broker.Open(broker.Config{Dir: dir})
-			if openErr == nil {
-				openErr = other.Destroy(context.WithoutCancel(ctx))
-			}
-			if openErr != nil {
-				err = errors.Join(err, openErr)
-			}
+		if left := removeAll(node.Dir); left != nil { // else main wants the program's own exit status
+			err = errors.Join(err, left)
 		}
 	}()
 	if err := node.Start(ctx); err != nil {
@@ -135,24 +113,26 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 	}
 	version = strings.TrimSpace(version)
 	log.Printf("started RabbitMQ %s for this run (%s)", version, node)
-	return runProgram(ctx, program,
-		"TEST_AMQP_URL="+node.URL(), "TEST_MANAGEMENT_URL="+node.ManagementURL(),
-		"TEST_BROKER="+node.Dir, "TEST_BROKER_VERSION="+version,
-		"RABBITMQ_ROOT="+config.Root) // as it may have been relative to this folder
-}
 
-// runProgram runs a program in the user's terminal. When ctx ends it is asked to end, and killed when
-// it has not done so after ten seconds.
-func runProgram(ctx context.Context, program []string, env ...string) error {
 	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(os.Environ(), "TEST_AMQP_URL="+node.URL(), "TEST_BROKER="+node.Dir, "TEST_BROKER_VERSION="+version,
+		"RABBITMQ_ROOT="+config.Root) // as it may have been relative to this folder
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Cancel = func() error {
-		if cmd.Process.Signal(os.Interrupt) == nil {
-			return nil
-		}
-		return cmd.Process.Kill() // Windows has no such signal
-	}
+	// At Ctrl+C it may end by itself, before it is killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd.Run()
+}
+
+// removeAll removes a broker, and those that the program has left, whose names are this one's and more.
+func removeAll(dir string) (err error) {
+	left, _ := filepath.Glob(dir + "-*")
+	for _, dir := range append(left, dir) {
+		node, openErr := broker.Open(broker.Config{Dir: dir})
+		if openErr == nil {
+			openErr = node.Destroy(context.Background())
+		}
+		err = errors.Join(err, openErr)
+	}
+	return err
 }

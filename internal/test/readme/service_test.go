@@ -56,7 +56,7 @@ func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
 func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
-	broker.Stop()
+	broker.Kill()
 	ledger := filepath.Join(t.TempDir(), "ledger.txt")
 	start := func() *harness.Process {
 		service := exec.Command(harness.Path("service"))
