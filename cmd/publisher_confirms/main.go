@@ -51,7 +51,7 @@ func (b *benchmark) run(ctx context.Context, url string, _ []string) error {
 		err := publishOrGiveUp(ctx, way.publish, url, load{queue, to, msg, b.n}, progress.add)
 		took := time.Since(start)
 		progress.end()
-		if errors.As(err, new(*amqpx.DialError)) {
+		if errors.Is(err, amqpx.ErrConnect) {
 			return err // there was no connection, and so no queue
 		}
 		kept, deleteErr := deleteQueue(ctx, url, queue.Name)

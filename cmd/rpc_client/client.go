@@ -19,8 +19,7 @@ var errClosed = errors.New("the client is closed")
 
 // A Client calls fib on whichever rpc_server is free. Any number of goroutines may call:
 // they share one session and one queue for the answers. A call whose session is lost is
-// made again in the next one. (That does no harm to fib. A function with side effects may
-// take it ill.)
+// made again in the next one. (Do not do this with a function that has side effects.)
 type Client struct {
 	calls   atomic.Uint64
 	waiting sync.Map  // the calls without an answer: correlation id to chan amqp.Delivery
@@ -67,6 +66,8 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 		var l link
 		select {
 		case l = <-c.links:
+		case answer := <-answers: // it was there when the session was lost
+			return parse(answer)
 		case <-c.stopped:
 			return nil, cmp.Or(context.Cause(ctx), c.err)
 		case <-ctx.Done():
@@ -74,8 +75,8 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 		}
 
 		// ReplyTo names the queue for the answer. The server copies CorrelationId to it.
-		// The request is neither mandatory nor confirmed: that no answer comes tells as
-		// much. An error says that the session is lost, for which we wait below.
+		// The request is neither mandatory nor confirmed: a missing answer says enough. An
+		// error says that the session is lost, for which we wait below.
 		_ = l.PublishUnconfirmed(ctx, amqpx.Route{Exchange: "", RoutingKey: "rpc_queue", Mandatory: false}, amqp.Publishing{
 			ContentType:   "text/plain",
 			ReplyTo:       l.replies,

@@ -15,11 +15,13 @@ type Consumer struct {
 	AutoAck bool // the broker forgets each message as it sends it, and takes no acknowledgement
 }
 
-// consumer is a consumer that was started.
-type consumer struct {
-	Consumer
-	tag        string
-	deliveries <-chan amqp.Delivery
+// Qos sets how much the broker sends to each consumer ahead of its acknowledgements: at most
+// prefetchCount deliveries, 0 for no limit. It is for the consumers that are started after it.
+// (prefetchSize must be 0 for RabbitMQ; with global the limit is for the channel.)
+//
+// See https://www.rabbitmq.com/docs/consumer-prefetch.
+func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
+	return s.call("set the prefetch count", func() error { return s.Channel.Qos(prefetchCount, prefetchSize, global) })
 }
 
 // Consume starts a consumer and returns its deliveries. They end with ctx, with the
@@ -34,13 +36,22 @@ type consumer struct {
 //
 // See https://www.rabbitmq.com/docs/consumers.
 func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delivery], error) {
-	tag := fmt.Sprintf("%s-%d", programName(), len(s.consumers)+1)
-	deliveries, err := s.Channel.Consume(c.Queue, tag, c.AutoAck, false, false, false, nil)
+	tag := fmt.Sprintf("%s-%d", programName(), len(s.ends)+1)
+	var deliveries <-chan amqp.Delivery
+	err := s.call(fmt.Sprintf("consume from queue %q", c.Queue), func() (err error) {
+		deliveries, err = s.Channel.Consume(c.Queue, tag, c.AutoAck, false, false, false, nil)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("consume from queue %q: %w", c.Queue, err)
+		return nil, err
 	}
-	s.consuming.Store(true)
-	s.consumers = append(s.consumers, consumer{c, tag, deliveries})
+	s.ends = append(s.ends, func(done bool) {
+		if s.Cancel(tag, false) == nil && !done && !c.AutoAck {
+			for d := range deliveries {
+				d.Nack(false, true) // fails only with the channel, which hands back all it has
+			}
+		}
+	})
 
 	return func(yield func(amqp.Delivery) bool) {
 		for {
@@ -70,29 +81,4 @@ func Ack(d amqp.Delivery) error {
 		return fmt.Errorf("acknowledge: %w", err)
 	}
 	return nil
-}
-
-// endConsumers cancels the consumers after the last acknowledgement, and hands back what
-// was delivered ahead.
-//
-// The cancelling loses no acknowledgement: RabbitMQ has 32 of them on their way to a quorum
-// queue and keeps the rest waiting; if the channel closed now, it would forget those. It
-// answers basic.cancel when the queue has had them all.
-//
-// A function that is done leaves nothing in hand, so all goes back at once. One that failed
-// leaves the delivery that it failed at to the closing channel: RabbitMQ 4 counts that, and
-// not what goes back with a nack, towards the delivery limit.
-func (s *Session) endConsumers(done bool) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	for _, c := range s.consumers {
-		if s.Cancel(c.tag, false) == nil && !done && !c.AutoAck {
-			for d := range c.deliveries {
-				d.Nack(false, true) // fails only with the channel, which hands back all it has
-			}
-		}
-	}
-	if done && len(s.consumers) > 0 {
-		s.Nack(0, true, true) // 0: every delivery without an acknowledgement
-	}
 }

@@ -64,15 +64,16 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("cannot deal with it")
 	for name, test := range map[string]struct {
-		n        int
-		cancel   bool
-		result   error
-		failures int
+		n              int
+		cancel, panics bool
+		result         error
+		failures       int
 	}{
-		"the context ends":             {200, true, nil, 0},
-		"the function returns":         {200, false, nil, 0},
-		"the function fails":           {32, false, failed, 1},
-		"it fails as the context ends": {32, true, failed, 1},
+		"the context ends":             {200, true, false, nil, 0},
+		"the function returns":         {200, false, false, nil, 0},
+		"the function fails":           {32, false, false, failed, 1},
+		"it fails as the context ends": {32, true, false, failed, 1},
+		"the function panics":          {32, false, true, failed, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,7 +82,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 			harness.Publish(t, ch, "", "q", harness.Numbered("", test.n)...)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
+			err := runRecovered(ctx, v.URL, failed, func(s *amqpx.Session) error {
 				if err := s.Qos(test.n, 0, false); err != nil {
 					return err
 				}
@@ -94,6 +95,9 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 						harness.Eventually(t, time.Minute, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
 						if test.cancel {
 							cancel()
+						}
+						if test.panics {
+							panic(test.result)
 						}
 						return test.result
 					}
@@ -131,6 +135,16 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// runRecovered is Run for a function that may panic, which then gives the error panicked.
+func runRecovered(ctx context.Context, url string, panicked error, fn func(*amqpx.Session) error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = panicked
+		}
+	}()
+	return amqpx.Run(ctx, url, fn)
 }
 
 // A loop that is left early leaves the rest to others as well.

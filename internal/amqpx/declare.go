@@ -33,33 +33,40 @@ type Binding struct {
 // messages and consumers it has. If it exists with different arguments, the error is
 // the broker's 406 PRECONDITION_FAILED; if it is another connection's exclusive queue,
 // 405 RESOURCE_LOCKED. Both are an [*amqp.Error].
-func (s *Session) DeclareQueue(q Queue) (amqp.Queue, error) {
+func (s *Session) DeclareQueue(q Queue) (queue amqp.Queue, err error) {
 	var arguments amqp.Table
 	if q.Type != "" {
 		arguments = amqp.Table{amqp.QueueTypeArg: q.Type}
 	}
-	queue, err := s.QueueDeclare(q.Name, q.Durable, false, q.Exclusive, false, arguments)
-	if err != nil {
-		return amqp.Queue{}, fmt.Errorf("declare queue %q: %w", q.Name, err)
-	}
-	return queue, nil
+	err = s.call(fmt.Sprintf("declare queue %q", q.Name), func() (err error) {
+		queue, err = s.QueueDeclare(q.Name, q.Durable, false, q.Exclusive, false, arguments)
+		return err
+	})
+	return queue, err
 }
 
 // DeclareExchange makes sure that the exchange exists. If it exists with a different
 // kind or durability, the error is the broker's 406 PRECONDITION_FAILED, an
 // [*amqp.Error].
 func (s *Session) DeclareExchange(x Exchange) error {
-	if err := s.ExchangeDeclare(x.Name, x.Kind, x.Durable, false, false, false, nil); err != nil {
-		return fmt.Errorf("declare exchange %q: %w", x.Name, err)
-	}
-	return nil
+	return s.call(fmt.Sprintf("declare exchange %q", x.Name), func() error {
+		return s.ExchangeDeclare(x.Name, x.Kind, x.Durable, false, false, false, nil)
+	})
 }
 
 // QueueBind binds a queue to an exchange. To bind twice is to bind once. If one of
 // them does not exist, the error is the broker's 404 NOT_FOUND, an [*amqp.Error].
 func (s *Session) QueueBind(b Binding) error {
-	if err := s.Channel.QueueBind(b.Queue, b.BindingKey, b.Exchange, false, nil); err != nil {
-		return fmt.Errorf("bind queue %q to exchange %q: %w", b.Queue, b.Exchange, err)
+	return s.call(fmt.Sprintf("bind queue %q to exchange %q", b.Queue, b.Exchange), func() error {
+		return s.Channel.QueueBind(b.Queue, b.BindingKey, b.Exchange, false, nil)
+	})
+}
+
+// call asks the broker for something and waits for the answer, or for the end of Run's ctx
+// and a second.
+func (s *Session) call(what string, ask func() error) error {
+	if err := s.write(s.ctx, ask); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 )
 
 const (
-	// dialTimeout bounds everything from the name look-up to connection.open-ok.
+	// dialTimeout bounds everything from the name look-up to the open channel.
 	dialTimeout = 5 * time.Second
 
 	// A broker that refuses a log-in without a word hangs up three seconds later.
@@ -29,14 +31,8 @@ const (
 // See https://www.rabbitmq.com/docs/uri-spec.
 var ErrURL = errors.New("not an AMQP URL")
 
-// A DialError says that no connection to the broker could be opened.
-type DialError struct {
-	Addr  string // the broker's URL without user name, password and parameters
-	Cause error
-}
-
-func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Addr, e.Cause) }
-func (e *DialError) Unwrap() error { return e.Cause }
+// ErrConnect is wrapped in the error if no connection to the broker could be opened.
+var ErrConnect = errors.New("connect")
 
 // parse returns what rawURL says, and its address: the part that may be printed, without
 // user name, password and parameters. A text that is not an AMQP URL gives an [ErrURL],
@@ -60,42 +56,66 @@ func parse(rawURL string) (address string, uri amqp.URI, err error) {
 	return u.Scheme + "://" + u.Host + u.EscapedPath(), uri, nil
 }
 
-var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
-
-// dial opens a connection within five seconds, or gives up when ctx ends. The socket
-// lets the caller cut a connection whose broker no longer answers.
-func dial(ctx context.Context, rawURL string) (*amqp.Connection, *socket, error) {
-	addr, uri, err := parse(rawURL)
+// open opens a session, within five seconds or until ctx ends.
+func open(ctx context.Context, url string) (*Session, error) {
+	address, uri, err := parse(url)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
 	defer cancel()
+	s, err := connect(ctx, url, uri)
+	if err != nil {
+		return nil, fmt.Errorf("%w to %s: %w", ErrConnect, address, cmp.Or(context.Cause(ctx), err))
+	}
+	return s, nil
+}
+
+func connect(ctx context.Context, url string, uri amqp.URI) (*Session, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
 	if err != nil {
-		return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
+		return nil, err
 	}
-	sock, connected := &socket{Conn: c}, time.Now()
-	stop := context.AfterFunc(ctx, sock.cut)
+	s := &Session{socket: &socket{Conn: c}, writing: make(chan struct{}, 1)}
+	connected := time.Now()
+	// amqp091-go waits for ever if the broker does not answer now: it misses no heartbeat
+	// before a first frame has arrived.
+	defer context.AfterFunc(ctx, s.socket.cut)()
 
 	// The console lists connections under this name.
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("%s (%d)", programName(), os.Getpid()))
-	conn, err := amqp.DialConfig(rawURL, amqp.Config{
+	s.conn, err = amqp.DialConfig(url, amqp.Config{
 		Properties: properties,
-		Dial:       func(string, string) (net.Conn, error) { return sock, nil },
+		Dial:       func(string, string) (net.Conn, error) { return s.socket, nil },
 	})
-	if stop() && err == nil {
-		return conn, sock, nil
+	if err != nil {
+		s.socket.cut()
+		// amqp091-go takes any connection that ends during the log-in for a refused
+		// password or virtual host.
+		guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
+		if guess && time.Since(connected) < refusalTime {
+			err = errors.New("the connection was cut off during the log-in")
+		}
+		return nil, err
 	}
-	sock.cut()
-	// amqp091-go takes any connection that ends during the log-in for a refused password
-	// or virtual host.
-	guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
-	if guess && time.Since(connected) < refusalTime {
-		err = errors.New("the connection was cut off during the log-in")
+	blocked := s.conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	s.watch.Go(func() {
+		for b := range blocked { // is closed with the connection
+			if b.Active {
+				log.Printf("the broker is blocking publishers: %s", b.Reason)
+			} else {
+				log.Print("the broker takes messages again")
+			}
+		}
+	})
+	if s.Channel, err = s.conn.Channel(); err != nil {
+		s.close(false)
+		return nil, fmt.Errorf("open a channel: %w", err)
 	}
-	return nil, nil, &DialError{addr, cmp.Or(context.Cause(ctx), err)}
+	closed := s.NotifyClose(make(chan *amqp.Error, 1))
+	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
+	return s, nil
 }
 
 // programName names the connection and the consumers of this process.

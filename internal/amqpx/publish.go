@@ -41,24 +41,24 @@ func (to Route) String() string {
 
 // PublishConfirmed publishes a message and waits until the broker confirms that it is
 // responsible for it: a persistent message in a durable queue is then on disk. Any
-// number of goroutines may call it at once.
+// number of goroutines may call it at once. (Give messages that differ in nothing but their
+// headers a MessageId each: a returned one is told apart by exchange, routing key, MessageId
+// and body.)
 //
 // The error wraps [ErrUnroutable] if the message was mandatory and no queue took it,
 // [ErrNacked], an [*amqp.Error] if the broker refused it with a reason (403
 // ACCESS_REFUSED, 404 NOT_FOUND for the exchange), or [ErrUnconfirmed] if ctx or the
 // session ended first. Return the error to [Run], and after a lost session the message
-// is published again in the next one. The end of ctx costs the session only if the
+// is published again in the next one. The end of ctx costs the session only if this
 // message is still being written a second later.
 //
 // See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
-func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
-	if err := s.publishConfirmed(ctx, to, msg); err != nil {
-		return fmt.Errorf("publish to %s: %w", to, err)
-	}
-	return nil
-}
-
-func (s *Session) publishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
+func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("publish to %s: %w", to, err)
+		}
+	}()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -72,7 +72,7 @@ func (s *Session) publishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 	select {
 	case <-confirm.Done():
 	case <-ctx.Done():
-		s.watch.Go(func() { // what comes back now is nobody else's message
+		s.watch.Go(func() { // if it still comes back, no later caller may take it for its own
 			<-confirm.Done()
 			s.takeReturned(to, msg)
 		})
@@ -88,9 +88,8 @@ func (s *Session) publishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 	return ErrNacked
 }
 
-// unconfirmed says why there will be no confirm. A broker that refuses a message closes
-// the channel, and its reason names the exchange: for the messages to other exchanges
-// the session is lost.
+// unconfirmed says why there will be no confirm. A refusal closes the channel. The messages
+// to the exchange that it names were refused; the others are in doubt.
 func (s *Session) unconfirmed(ctx context.Context, to Route, broken error) error {
 	var refusal *amqp.Error
 	if errors.As(broken, &refusal) && strings.Contains(refusal.Reason, "exchange '"+cmp.Or(to.Exchange, "amq.default")+"'") {
@@ -99,40 +98,42 @@ func (s *Session) unconfirmed(ctx context.Context, to Route, broken error) error
 	return fmt.Errorf("%w: %w", ErrUnconfirmed, cmp.Or(context.Cause(ctx), broken))
 }
 
-// publishDeferred publishes in confirm mode.
-func (s *Session) publishDeferred(ctx context.Context, to Route, msg amqp.Publishing) (*amqp.DeferredConfirmation, error) {
-	defer s.lockToWrite(ctx)()
-	if !s.confirming {
-		if err := s.Confirm(false); err != nil {
-			return nil, err
+func (s *Session) publishDeferred(ctx context.Context, to Route, msg amqp.Publishing) (confirm *amqp.DeferredConfirmation, err error) {
+	err = s.write(ctx, func() (err error) {
+		if !s.confirming {
+			if err := s.Confirm(false); err != nil {
+				return err
+			}
+			s.confirming = true
+			s.fileReturned()
 		}
-		s.confirming = true
-		returns, filed := s.NotifyReturn(make(chan amqp.Return)), s.NotifyReturn(make(chan amqp.Return))
-		s.watch.Go(func() { s.fileReturned(returns, filed) })
-	}
-	return s.PublishWithDeferredConfirm(to.Exchange, to.RoutingKey, to.Mandatory, false, msg)
+		confirm, err = s.PublishWithDeferredConfirm(to.Exchange, to.RoutingKey, to.Mandatory, false, msg)
+		return err
+	})
+	return confirm, err
 }
 
-// fileReturned keeps returned messages for the goroutines that wait for their confirms.
-// The broker returns a message before it confirms it. The library hands it to both
-// listeners in turn and only then reads on, so that it waits at the second until the
-// message is filed.
-func (s *Session) fileReturned(returns, filed <-chan amqp.Return) {
-	for r := range returns { // is closed with the channel
-		s.filing.Lock()
-		s.returned = append(s.returned, r)
-		s.filing.Unlock()
-		<-filed
-	}
+// fileReturned keeps returned messages for the goroutines that wait for their confirms. The
+// broker returns a message before it confirms it. The library gives each return to both
+// listeners, and reads on when the second has taken it: by then the message is filed.
+func (s *Session) fileReturned() {
+	returns, filed := s.NotifyReturn(make(chan amqp.Return)), s.NotifyReturn(make(chan amqp.Return))
+	s.watch.Go(func() {
+		for r := range returns { // is closed with the channel
+			s.filing.Lock()
+			s.returned = append(s.returned, r)
+			s.filing.Unlock()
+			<-filed
+		}
+	})
 }
 
-// takeReturned returns an [ErrUnroutable] if the message was returned. Two messages that
-// do not differ in what is compared here are one and the same to their publishers.
+// takeReturned returns an [ErrUnroutable] if the message was returned.
 func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 	s.filing.Lock()
 	defer s.filing.Unlock()
 	for i, r := range s.returned {
-		if r.Exchange == to.Exchange && r.RoutingKey == to.RoutingKey && r.MessageId == msg.MessageId && bytes.Equal(r.Body, msg.Body) {
+		if to.Mandatory && r.Exchange == to.Exchange && r.RoutingKey == to.RoutingKey && r.MessageId == msg.MessageId && bytes.Equal(r.Body, msg.Body) {
 			s.returned = append(s.returned[:i], s.returned[i+1:]...)
 			return fmt.Errorf("%w (%d %s)", ErrUnroutable, r.ReplyCode, r.ReplyText)
 		}
@@ -141,36 +142,45 @@ func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 }
 
 // PublishUnconfirmed publishes a message and waits for nothing. That is enough where a
-// lost message is noticed in another way, as by a caller who gets no answer. Any number
-// of goroutines may call it at once.
+// lost message is noticed in another way, as by a caller who gets no answer. It is never
+// mandatory: nobody would hear of its return. Any number of goroutines may call it at once.
 //
 // The message is published even if ctx has ended: it may be the answer to a request in
 // hand. An error says that the session is lost. It is also lost if the message is still
 // being written a second after the end of ctx.
 func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
-	defer s.lockToWrite(ctx)()
-	if err := s.PublishWithContext(context.WithoutCancel(ctx), to.Exchange, to.RoutingKey, to.Mandatory, false, msg); err != nil {
+	err := s.write(ctx, func() error {
+		return s.PublishWithContext(context.WithoutCancel(ctx), to.Exchange, to.RoutingKey, false, false, msg)
+	})
+	if err != nil {
 		return fmt.Errorf("publish to %s: %w", to, err)
 	}
 	return nil
 }
 
-// lockToWrite gives the caller the channel for a write, until it calls unlock. If the write
-// still goes on a second after the end of ctx, the connection is cut: a broker that blocks
-// publishers stops reading, and nothing else frees a write that is stuck then.
-func (s *Session) lockToWrite(ctx context.Context) (unlock func()) {
+// write lets one goroutine at a time write to the channel: a message goes out in several
+// frames, and no other method may come between them. A goroutine waits for its turn until
+// ctx ends. If its write still goes on a second after that, the connection is cut: a broker
+// that blocks publishers stops reading, and nothing else frees a write that is stuck then.
+func (s *Session) write(ctx context.Context, call func() error) error {
+	select {
+	case s.writing <- struct{}{}: // even if ctx has ended
+	default:
+		select {
+		case s.writing <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer func() { <-s.writing }()
 	written := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
+	defer close(written)
+	defer context.AfterFunc(ctx, func() {
 		select {
 		case <-written:
 		case <-time.After(closeTimeout):
 			s.socket.cut()
 		}
-	})
-	s.writing.Lock()
-	return func() {
-		s.writing.Unlock()
-		stop()
-		close(written)
-	}
+	})()
+	return call()
 }

@@ -245,6 +245,58 @@ func TestEachGoroutineLearnsTheFateOfItsOwnMessage(t *testing.T) {
 	}
 }
 
+// The broker returns none of the messages that are not mandatory. Whoever publishes them beside
+// mandatory ones that do not differ otherwise takes nobody's return.
+func TestOnlyMandatoryMessagesComeBack(t *testing.T) {
+	t.Parallel()
+	session(t, harness.NewVhost(t).URL, func(ctx context.Context, s *amqpx.Session) {
+		var publishers sync.WaitGroup
+		for i := range 20 {
+			to := amqpx.Route{RoutingKey: "nowhere", Mandatory: i%2 == 0}
+			publishers.Go(func() {
+				for range 25 {
+					err := s.PublishConfirmed(ctx, to, text("alike"))
+					if errors.Is(err, amqpx.ErrUnroutable) != to.Mandatory || !to.Mandatory && err != nil {
+						t.Errorf("mandatory %v: %v", to.Mandatory, err)
+					}
+				}
+			})
+		}
+		publishers.Wait()
+	})
+}
+
+// A large message goes out in many frames, and what is declared meanwhile must not come between.
+func TestDeclaringBesidePublishersLeavesTheirFramesTogether(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
+		if _, err := s.DeclareQueue(q); err != nil {
+			t.Error(err)
+		}
+		publishing, stop := context.WithCancel(ctx)
+		var publishers sync.WaitGroup
+		for range 4 {
+			publishers.Go(func() {
+				for publishing.Err() == nil {
+					if err := s.PublishConfirmed(ctx, toQ, text(strings.Repeat("x", 400_000))); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for range 100 {
+			if _, err := s.DeclareQueue(amqpx.Queue{Exclusive: true}); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		stop()
+		publishers.Wait()
+	})
+}
+
 // A caller who gives up ends its own wait. The session lives on, and what the broker still
 // returns of the message is not taken for anybody else's.
 func TestADeadlineEndsItsOwnWaitOnly(t *testing.T) {

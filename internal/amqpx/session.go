@@ -1,3 +1,19 @@
+// Package amqpx is what the programs of this tutorial share: connecting, coming
+// back after a lost connection, declaring, consuming until the program is asked to
+// stop, and publishing with publisher confirms.
+//
+// Its centre is [Run]. Run opens a [Session], which is an AMQP channel on a
+// connection of its own, and calls the program's function with it. A lost session
+// takes all that belonged to it along: its deliveries end, its acknowledgements
+// fail without harm, and Run calls the function again with a new session. That is
+// safe because declaring is idempotent, and it is the whole recovery: a consumer
+// is a function that declares, binds and consumes.
+//
+// The RabbitMQ guides that it follows:
+//
+//   - consumers: https://www.rabbitmq.com/docs/consumers
+//   - acknowledgements and confirms: https://www.rabbitmq.com/docs/confirms
+//   - connections and their recovery: https://www.rabbitmq.com/docs/connections
 package amqpx
 
 import (
@@ -9,7 +25,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -26,17 +41,16 @@ const (
 	// connection.close.
 	closeTimeout = time.Second
 
-	// maxDoubts is how often in a row the broker may say something that is final only
-	// if it goes on saying it.
+	// maxDoubts is how often in a row an error that may pass is final: see doubtful.
 	maxDoubts = 3
 )
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
-// them. It has all methods of the channel; those that take a value of this package
-// name their arguments.
+// them. It has all methods of the channel. Those that it does not have in a form of its
+// own, such as QueueDelete, must not be called while another goroutine publishes.
 //
-// One goroutine declares and consumes. Any number of goroutines may publish; they have
-// returned when the function that [Run] calls does.
+// One goroutine declares and consumes, any number may publish. Wait for those that use
+// PublishConfirmed before the function that [Run] calls returns.
 type Session struct {
 	*amqp.Channel
 
@@ -45,14 +59,12 @@ type Session struct {
 	closed func() *amqp.Error // waits until the channel is closed and says why
 	watch  sync.WaitGroup     // goroutines that end with the connection
 
-	consuming atomic.Bool // there is or was a consumer
-	consumers []consumer
-	cancelled error // why deliveries ended that nobody had stopped
+	ends      []func(done bool) // each ends a consumer
+	cancelled error             // why deliveries ended that nobody had stopped
 
-	// A message goes out in several frames, and no other method may come between them.
-	// amqp091-go keeps publishes and acknowledgements apart, but not the rest.
-	writing    sync.Mutex
-	confirming bool // the channel is in confirm mode
+	ctx        context.Context // of Run, for what takes none
+	writing    chan struct{}   // holds an element while somebody writes to the channel
+	confirming bool            // the channel is in confirm mode
 
 	filing   sync.Mutex
 	returned []amqp.Return // not yet taken by the goroutines that published them
@@ -64,11 +76,13 @@ type Session struct {
 //
 // fn is done when it returns while its session lives. A function that consumes returns
 // nil when its deliveries end: Run knows whether ctx has ended or the session was lost.
+// When ctx ends, what waits for the broker has a second left, and a consumer may finish the
+// delivery in hand.
 //
 // Run returns what fn returned, or
-//   - a [*DialError] or [ErrURL] if the first connection fails;
-//   - if ctx ends between two sessions: what the last call of fn could not do, or nil
-//     if it left nothing undone and ctx was cancelled;
+//   - [ErrConnect] or [ErrURL] if the first connection fails;
+//   - if ctx ends between two sessions: the error that fn returned last, or nil if it
+//     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
 //     PRECONDITION_FAILED or a wrong password. 404 NOT_FOUND must come three times in a
 //     row.
@@ -76,7 +90,7 @@ type Session struct {
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
 	var (
-		undone error // what the last call of fn could not do
+		undone error // what fn returned last
 		lost   error // why there is no session; nil before the first one
 		told   string
 		doubts int
@@ -102,7 +116,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			case isCode(lost, amqp.AccessRefused): // of a message or an acknowledgement
 				return lost
 			case time.Since(opened) > maxPause:
-				pause, doubts = minPause/2, 0
+				pause = minPause / 2
 			}
 			err = undone
 		}
@@ -112,7 +126,11 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			return err
 		}
 
-		if text := reason(lost); text != told && ctx.Err() == nil {
+		text := lost.Error()
+		if e := (*amqp.Error)(nil); errors.As(lost, &e) {
+			text = "connection lost: " + e.Reason // in the broker's words
+		}
+		if text != told && ctx.Err() == nil {
 			log.Printf("%s; connecting again", text)
 			told = text
 		}
@@ -151,69 +169,21 @@ func incurable(err error) bool {
 	return false
 }
 
-// doubtful reports whether the broker may think better of what it said. What fn has
-// declared, somebody may have deleted before it was used. And on a slow network, a
-// connection that breaks during the log-in looks like a refused one.
+// doubtful reports whether the error may pass. What fn has declared, somebody may have
+// deleted before it was used. And on a slow network, a connection that breaks during the
+// log-in looks like a refused one.
 func doubtful(err error) bool {
 	return isCode(err, amqp.NotFound) || errors.Is(err, amqp.ErrCredentials)
-}
-
-// reason says why there is no session, in the broker's words if it gave any.
-func reason(lost error) string {
-	var e *amqp.Error
-	if errors.As(lost, &e) {
-		return "connection lost: " + e.Reason
-	}
-	return lost.Error()
-}
-
-// open makes a session.
-func open(ctx context.Context, url string) (*Session, error) {
-	conn, socket, err := dial(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	// amqp091-go waits for ever if the broker does not answer now: it misses no heartbeat
-	// before a first frame has arrived.
-	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
-	defer cancel()
-	defer context.AfterFunc(ctx, socket.cut)()
-
-	s := &Session{conn: conn, socket: socket}
-	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
-	s.watch.Go(func() {
-		for b := range blocked { // is closed with the connection
-			if b.Active {
-				log.Printf("the broker is blocking publishers: %s", b.Reason)
-			} else {
-				log.Print("the broker takes messages again")
-			}
-		}
-	})
-	if s.Channel, err = conn.Channel(); err != nil {
-		s.close(false)
-		addr, _, _ := parse(url) // as dial has
-		return nil, &DialError{addr, fmt.Errorf("open a channel: %w", cmp.Or(context.Cause(ctx), err))}
-	}
-	closed := s.NotifyClose(make(chan *amqp.Error, 1))
-	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
-	return s, nil
 }
 
 // run calls fn and closes the session. It returns what fn could not do, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
 func (s *Session) run(ctx context.Context, fn func(*Session) error) (undone, lost error) {
-	defer func() { s.close(undone == nil) }()
-	// When ctx ends, fn may be waiting for a broker that does not answer. A consumer,
-	// however, may be busy with its last delivery.
-	defer context.AfterFunc(ctx, func() {
-		time.AfterFunc(closeTimeout, func() {
-			if !s.consuming.Load() {
-				s.socket.cut()
-			}
-		})
-	})()
+	s.ctx = ctx
+	done := false // nor is it after a panic
+	defer func() { s.close(done) }()
 	undone = fn(s)
+	done = undone == nil
 	if undone != nil || s.cancelled != nil {
 		lost = cmp.Or(s.broken(), s.cancelled)
 	}
@@ -231,11 +201,26 @@ func (s *Session) broken() error {
 	return amqp.ErrClosed
 }
 
-// close ends the consumers and the connection: within a second, even if the broker does
-// not answer.
+// close cancels the consumers, hands back what was delivered ahead, and closes the
+// connection: within a second, even if the broker does not answer.
+//
+// Without the cancelling, acknowledgements could be lost: RabbitMQ passes at most 32 at a time
+// on to a quorum queue, and a closing channel drops the others. It answers basic.cancel when
+// the queue has had them all.
+//
+// If the function is done, there is nothing in hand, and all goes back at once. If it failed,
+// the delivery that it failed at goes back with the closing channel: RabbitMQ 4 counts that
+// towards the delivery limit, and does not count what goes back with a nack.
 func (s *Session) close(done bool) {
 	defer time.AfterFunc(closeTimeout, s.socket.cut).Stop()
-	s.endConsumers(done)
+	s.writing <- struct{}{} // or the cut frees whoever is stuck in a write
+	defer func() { <-s.writing }()
+	for _, end := range s.ends {
+		end(done)
+	}
+	if done && len(s.ends) > 0 {
+		s.Nack(0, true, true) // 0: every delivery without an acknowledgement
+	}
 	s.conn.Close() // fails if the connection is lost, which closes it as well
 	s.watch.Wait()
 }

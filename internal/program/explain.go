@@ -38,7 +38,6 @@ const tlsExample = "amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=cl
 func advice(err error) string {
 	var (
 		refusal   *amqp.Error
-		dial      *amqpx.DialError
 		dns       *net.DNSError
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -71,9 +70,9 @@ func advice(err error) string {
 		return "Check the host in AMQP_URL or -url"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.Errno(10061)): // as Windows has it
 		return "No broker listens there: `make up` starts one, AMQP_URL or -url names another"
-	case errors.As(err, &dial) && strings.HasPrefix(dial.Addr, "amqps:"):
+	case errors.Is(err, amqpx.ErrConnect) && strings.Contains(err.Error(), "amqps:"):
 		return "Check that AMQP_URL or -url names a RabbitMQ that speaks TLS there (where it does not, write amqp://), and a client certificate if it wants one: " + tlsExample
-	case errors.As(err, &dial):
+	case errors.Is(err, amqpx.ErrConnect):
 		return "Check that AMQP_URL or -url names a RabbitMQ that can be reached from here (where it speaks TLS, write amqps://)"
 	}
 	return ""

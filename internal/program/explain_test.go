@@ -21,7 +21,9 @@ func refusal(code int, reason string) error {
 	return fmt.Errorf(`declare queue "hello": %w`, &amqp.Error{Code: code, Reason: reason, Server: true})
 }
 
-func dialError(cause error) error { return &amqpx.DialError{Addr: "amqp://broker:5672/", Cause: cause} }
+func dialError(cause error) error {
+	return fmt.Errorf("%w to amqp://broker:5672/: %w", amqpx.ErrConnect, cause)
+}
 
 // refusedOnWindows reads as on Windows, where the system's texts end with a full stop.
 type refusedOnWindows struct{}

@@ -65,12 +65,6 @@ func (p *Program) PrefetchVar(prefetch *int, value int, usage string) {
 	})
 }
 
-// Given reports whether the user has set the flag.
-func (p *Program) Given(name string) (given bool) {
-	p.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	return given
-}
-
 // errUsage marks what the user can mend on the command line.
 type errUsage struct{ error }
 
@@ -153,9 +147,12 @@ func (p *Program) parse(args []string) error {
 
 // explainValue says what a flag wants where package flag says only "parse error".
 func (p *Program) explainValue(err error) error {
+	if strings.Contains(err.Error(), "://") {
+		return errors.New("a URL is not what this flag wants; it belongs behind -url") // it may hold a password
+	}
 	said, vague := strings.CutSuffix(err.Error(), "parse error")
 	p.VisitAll(func(f *flag.Flag) {
-		if vague && strings.HasSuffix(said, " for flag -"+f.Name+": ") {
+		if vague && strings.HasSuffix(said, "-"+f.Name+": ") {
 			err = fmt.Errorf("%swant something like %s", said, f.DefValue)
 		}
 	})

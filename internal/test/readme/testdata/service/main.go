@@ -39,7 +39,7 @@ func main() {
 		})
 		// Run gives up if the first connection fails. Nothing but a wrong password is a
 		// reason for a service to do so as well.
-		if !errors.As(err, new(*amqpx.DialError)) || errors.Is(err, amqp.ErrCredentials) {
+		if !errors.Is(err, amqpx.ErrConnect) || errors.Is(err, amqp.ErrCredentials) {
 			if err != nil {
 				log.Fatal(err)
 			}
