@@ -48,7 +48,8 @@ func (to Route) String() string {
 // The error wraps [ErrUnroutable] if the message was mandatory and no queue took it,
 // [ErrNacked], an [*amqp.Error] if the broker refused it with a reason (403
 // ACCESS_REFUSED, 404 NOT_FOUND for the exchange), or [ErrUnconfirmed] if ctx or the
-// session ended first. Return the error to [Run], and after a lost session the message
+// session ended first. (If ctx ended before the message was written, it is the cause of
+// that.) Return the error to [Run], and after a lost session the message
 // is published again in the next one. The end of ctx costs the session only if this
 // message is still being written a second later.
 //
