@@ -46,6 +46,7 @@ func (b *benchmark) run(ctx context.Context, url string, _ []string) error {
 
 	var oneByOne time.Duration
 	for _, way := range ways() {
+		// Each way declares the queue, publishes, and waits for the confirm of every message.
 		progress := newProgress(way.name, b.n)
 		start := time.Now()
 		err := publishOrGiveUp(ctx, way.publish, url, load{queue, to, msg, b.n}, progress.add)
@@ -54,7 +55,7 @@ func (b *benchmark) run(ctx context.Context, url string, _ []string) error {
 		if errors.Is(err, amqpx.ErrConnect) {
 			return err // there was no connection, and so no queue
 		}
-		kept, deleteErr := deleteQueue(ctx, url, queue.Name)
+		kept, deleteErr := deleteQueue(ctx, url, queue.Name) // kept: how many messages it had
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", way.name, err)

@@ -59,6 +59,6 @@ func run(ctx context.Context, url string, severities []string) error {
 				return err
 			}
 		}
-		return nil // after Ctrl+C Run returns, after a lost session it comes here again
+		return nil // Run returns after Ctrl+C; after a lost session it calls this function again
 	})
 }

@@ -60,6 +60,6 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 				return err
 			}
 		}
-		return nil // after Ctrl+C Run returns, after a lost session it comes here again
+		return nil // Run returns after Ctrl+C; after a lost session it calls this function again
 	})
 }

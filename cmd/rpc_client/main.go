@@ -3,10 +3,12 @@
 // It is the client of lesson 6. It makes all its calls at once and prints each answer as
 // it arrives. What a call is made of stands in client.go:
 //
-//   - a request, published to rpc_queue, which is durable and a quorum queue. The request is
-//     neither persistent, mandatory nor confirmed, and expires at the call's deadline;
-//   - an answer, consumed from an exclusive queue of the client's own that the broker names,
-//     with automatic acknowledgement. The correlation id tells which call it answers.
+//   - a request. The client declares rpc_queue, durable and of type quorum, and publishes to it
+//     through the default exchange: not persistent, not mandatory, not confirmed. The request
+//     expires at the call's deadline;
+//   - an answer. All calls share one queue for them, which the client declares exclusive and
+//     the broker names (not durable, classic), and from which the client consumes with
+//     automatic acknowledgement. The correlation id tells which call an answer is for.
 package main
 
 import (

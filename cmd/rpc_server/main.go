@@ -29,7 +29,8 @@ func main() {
 
 func (srv *server) run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Durable: the queue, and the requests in it, survive a restart of the broker.
+		// Durable: the queue survives a restart of the broker. Quorum: so does every request,
+		// though the client does not mark it as persistent.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})
 		if err != nil {
 			return err
@@ -51,8 +52,8 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 				log.Print("dropped a request without reply_to: nobody would get the answer")
 			} else {
 				// Through the default exchange to the client's own queue. Not mandatory: a
-				// client that is gone needs no answer. Not confirmed: the broker takes what
-				// comes on a channel in order, the answer before the acknowledgement.
+				// client that is gone needs no answer. Not confirmed: the broker handles a
+				// channel in order, the answer before the acknowledgement.
 				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
 				if err := s.PublishUnconfirmed(ctx, to, answer(request)); err != nil {
 					return err

@@ -1,8 +1,8 @@
 // Worker does the tasks of the queue "task_queue", one after another.
 //
 // It is the consumer of lesson 2. It acknowledges a task when the task is done: a worker
-// that dies before leaves the task to another one. (A task may thus be done twice.) The
-// flags -auto-ack and -forget-ack show what goes wrong without that.
+// that dies before leaves the task to another one. (A task may thus be done twice.) The flags
+// -auto-ack and -forget-ack show what happens if that comes too early, or never.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	})
 	p.PrefetchVar(&w.prefetch, 1, "how many unacknowledged `tasks` a worker may have, 0 for no limit")
 	p.BoolVar(&w.autoAck, "auto-ack", false, "the broker forgets each task as it sends it; there is no prefetch limit then")
-	p.BoolVar(&w.forgetAck, "forget-ack", false, "never acknowledge a task; with -prefetch 0, tasks come all the same")
+	p.BoolVar(&w.forgetAck, "forget-ack", false, "never acknowledge; the worker stops getting tasks at the prefetch limit")
 	p.DurationVar(&w.unit, "unit", time.Second, "the `time` that a dot stands for")
 	p.Main(w.run)
 }
@@ -74,6 +74,6 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 				return err
 			}
 		}
-		return nil // after Ctrl+C Run returns, after a lost session it comes here again
+		return nil // Run returns after Ctrl+C; after a lost session it calls this function again
 	})
 }
