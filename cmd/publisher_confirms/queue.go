@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -12,15 +13,19 @@ import (
 const patience = 30 * time.Second
 
 // publishOrGiveUp ends when half a minute has passed without a confirm.
-func publishOrGiveUp(ctx context.Context, publish publish, url string, l load, done func()) error {
-	ctx, giveUp := context.WithCancelCause(ctx)
+func publishOrGiveUp(parent context.Context, publish publish, url string, l load, done func()) error {
+	ctx, giveUp := context.WithCancelCause(parent)
 	defer giveUp(nil)
 	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })
 	defer stalled.Stop()
-	return publish(ctx, url, l, func() {
+	err := publish(ctx, url, l, func() {
 		stalled.Reset(patience)
 		done()
 	})
+	if cause := context.Cause(ctx); err != nil && parent.Err() == nil && cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err) // as the last session was lost meanwhile
+	}
+	return err
 }
 
 // checkEmpty makes sure that the messages to be counted are this program's.
