@@ -201,11 +201,15 @@ func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- amqpx.Run(ctx, broker.URL(), func(s *amqpx.Session) error {
+			to := amqpx.Route{RoutingKey: "confirmed"}
+			if err := s.PublishConfirmed(ctx, to, persistent("before")); err != nil { // from now on there are confirms
+				return err
+			}
 			close(connected)
 			<-frozen
 			var running sync.WaitGroup
 			for _, id := range harness.Numbered("m", publishers) {
-				running.Go(func() { fates <- s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "confirmed"}, persistent(id)) })
+				running.Go(func() { fates <- s.PublishConfirmed(ctx, to, persistent(id)) })
 			}
 			running.Wait()
 			return amqpx.ErrUnconfirmed
