@@ -29,14 +29,12 @@ func main() {
 
 func (srv *server) run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Durable: the queue survives a restart of the broker. Quorum: so does every request,
-		// though the client does not mark it as persistent.
+		// Durable, quorum: the queue and every request in it survive a restart of the broker.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})
 		if err != nil {
 			return err
 		}
-		// Fair dispatch, as in lesson 2: with a prefetch of 1, the next request goes to a
-		// server that is free.
+		// Fair dispatch, as in lesson 2: with a prefetch of 1, a busy server gets no request.
 		if err := s.Qos(srv.prefetch, 0, false); err != nil {
 			return err
 		}
