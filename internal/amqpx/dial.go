@@ -13,10 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/socket"
 )
 
 const (
@@ -57,30 +58,27 @@ func parse(rawURL string) (address string, uri amqp.URI, err error) {
 }
 
 // open opens a session, within five seconds or until ctx ends.
-func open(ctx context.Context, url string) (*Session, error) {
+func open(ctx context.Context, url string) (s *Session, err error) {
 	address, uri, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
+	dial, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
 	defer cancel()
-	s, err := connect(ctx, url, uri)
-	if err != nil {
-		return nil, fmt.Errorf("%w to %s: %w", ErrConnect, address, cmp.Or(context.Cause(ctx), err))
-	}
-	return s, nil
-}
-
-func connect(ctx context.Context, url string, uri amqp.URI) (*Session, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w to %s: %w", ErrConnect, address, cmp.Or(context.Cause(dial), err))
+		}
+	}()
+	c, err := new(net.Dialer).DialContext(dial, "tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{socket: &socket{Conn: c}, writing: make(chan struct{}, 1)}
+	s = &Session{ctx: ctx, socket: socket.New(ctx, c), writing: make(chan struct{}, 1)}
 	connected := time.Now()
 	// amqp091-go waits for ever if the broker does not answer now: it misses no heartbeat
 	// before a first frame has arrived.
-	defer context.AfterFunc(ctx, s.socket.cut)()
+	defer context.AfterFunc(dial, s.socket.Cut)()
 
 	// The console lists connections under this name.
 	properties := amqp.NewConnectionProperties()
@@ -90,7 +88,7 @@ func connect(ctx context.Context, url string, uri amqp.URI) (*Session, error) {
 		Dial:       func(string, string) (net.Conn, error) { return s.socket, nil },
 	})
 	if err != nil {
-		s.socket.cut()
+		s.socket.Cut()
 		// amqp091-go takes any connection that ends during the log-in for a refused
 		// password or virtual host.
 		guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
@@ -120,41 +118,3 @@ func connect(ctx context.Context, url string, uri amqp.URI) (*Session, error) {
 
 // programName names the connection and the consumers of this process.
 func programName() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
-
-// socket is a network connection that closes itself when a read or a write fails.
-//
-// When heartbeats stay away, amqp091-go fails the read and then shuts its channels
-// down, for which it needs each channel's lock. A publisher that is stuck in a write
-// to the dead connection holds that lock, and both would wait for ever. The closed
-// socket fails the write.
-type socket struct {
-	net.Conn
-	failure atomic.Pointer[error] // the first; amqp091-go acts on it a little later
-}
-
-func (s *socket) Read(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
-	if err != nil {
-		err = s.fail(err)
-	}
-	return n, err
-}
-
-func (s *socket) Write(p []byte) (int, error) {
-	n, err := s.Conn.Write(p)
-	if err != nil {
-		err = s.fail(err)
-	}
-	return n, err
-}
-
-// cut closes the socket without a word to the broker.
-func (s *socket) cut() { s.fail(net.ErrClosed) }
-
-// fail closes the socket and returns the first failure: after a failed write, the read
-// says no more than that the socket is closed.
-func (s *socket) fail(err error) error {
-	s.failure.CompareAndSwap(nil, &err)
-	s.Conn.Close()
-	return *s.failure.Load()
-}

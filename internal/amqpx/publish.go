@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -161,8 +160,7 @@ func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Pub
 
 // write lets one goroutine at a time write to the channel: a message goes out in several
 // frames, and no other method may come between them. A goroutine waits for its turn until
-// ctx ends. If its write still goes on a second after that, the connection is cut: a broker
-// that blocks publishers stops reading, and nothing else frees a write that is stuck then.
+// ctx ends. If its write still goes on a second after that, the connection is cut.
 func (s *Session) write(ctx context.Context, call func() error) error {
 	select {
 	case s.writing <- struct{}{}: // even if ctx has ended
@@ -174,14 +172,6 @@ func (s *Session) write(ctx context.Context, call func() error) error {
 		}
 	}
 	defer func() { <-s.writing }()
-	written := make(chan struct{})
-	defer close(written)
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-written:
-		case <-time.After(closeTimeout):
-			s.socket.cut()
-		}
-	})()
+	defer s.socket.CutAfter(ctx)()
 	return call()
 }

@@ -28,6 +28,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/socket"
 )
 
 const (
@@ -35,11 +37,6 @@ const (
 	// below two seconds, so that a consumer is back two seconds after its broker.
 	minPause = 100 * time.Millisecond
 	maxPause = 1500 * time.Millisecond
-
-	// closeTimeout bounds the wait for the broker's part in a clean end. While a broker
-	// has a resource alarm, it reads nothing that its publishers send, not even
-	// connection.close.
-	closeTimeout = time.Second
 
 	// maxDoubts is how often in a row an error that may pass is final: see doubtful.
 	maxDoubts = 3
@@ -55,7 +52,7 @@ type Session struct {
 	*amqp.Channel
 
 	conn   *amqp.Connection
-	socket *socket
+	socket *socket.Conn
 	closed func() *amqp.Error // waits until the channel is closed and says why
 	watch  sync.WaitGroup     // goroutines that end with the connection
 
@@ -109,7 +106,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 				told = ""
 			}
 			opened := time.Now()
-			undone, lost = s.run(ctx, fn)
+			undone, lost = s.run(fn)
 			switch {
 			case lost == nil || incurable(undone):
 				return undone
@@ -178,8 +175,7 @@ func doubtful(err error) bool {
 
 // run calls fn and closes the session. It returns what fn could not do, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
-func (s *Session) run(ctx context.Context, fn func(*Session) error) (undone, lost error) {
-	s.ctx = ctx
+func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done := false // nor is it after a panic
 	defer func() { s.close(done) }()
 	undone = fn(s)
@@ -192,7 +188,7 @@ func (s *Session) run(ctx context.Context, fn func(*Session) error) (undone, los
 
 // broken says why the connection or the channel is closed, nil if they are open.
 func (s *Session) broken() error {
-	if !s.IsClosed() && s.socket.failure.Load() == nil {
+	if !s.IsClosed() && s.socket.Failure() == nil {
 		return nil
 	}
 	if e := s.closed(); e != nil {
@@ -202,7 +198,8 @@ func (s *Session) broken() error {
 }
 
 // close cancels the consumers, hands back what was delivered ahead, and closes the
-// connection: within a second, even if the broker does not answer.
+// connection: within a second, even if the broker does not answer. While it has a resource
+// alarm, it reads nothing that its publishers send, not even connection.close.
 //
 // Without the cancelling, acknowledgements could be lost: RabbitMQ passes at most 32 at a time
 // on to a quorum queue, and a closing channel drops the others. It answers basic.cancel when
@@ -212,7 +209,7 @@ func (s *Session) broken() error {
 // the delivery that it failed at goes back with the closing channel: RabbitMQ 4 counts that
 // towards the delivery limit, and does not count what goes back with a nack.
 func (s *Session) close(done bool) {
-	defer time.AfterFunc(closeTimeout, s.socket.cut).Stop()
+	defer time.AfterFunc(socket.Patience, s.socket.Cut).Stop()
 	s.writing <- struct{}{} // or the cut frees whoever is stuck in a write
 	defer func() { <-s.writing }()
 	for _, end := range s.ends {
