@@ -65,6 +65,7 @@ func (s *Session) QueueBind(b Binding) error {
 // call asks the broker for something and waits for the answer, or for the end of Run's ctx
 // and a second.
 func (s *Session) call(what string, ask func() error) error {
+	defer s.socket.CutAfter(s.ctx)()
 	if err := s.write(s.ctx, ask); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

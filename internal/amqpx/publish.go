@@ -160,7 +160,7 @@ func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Pub
 
 // write lets one goroutine at a time write to the channel: a message goes out in several
 // frames, and no other method may come between them. A goroutine waits for its turn until
-// ctx ends. If its write still goes on a second after that, the connection is cut.
+// ctx ends; if its write is stuck for a second more, the connection is cut.
 func (s *Session) write(ctx context.Context, call func() error) error {
 	select {
 	case s.writing <- struct{}{}: // even if ctx has ended
@@ -171,7 +171,10 @@ func (s *Session) write(ctx context.Context, call func() error) error {
 			return context.Cause(ctx)
 		}
 	}
-	defer func() { <-s.writing }()
-	defer s.socket.CutAfter(ctx)()
+	s.socket.Bound(ctx)
+	defer func() {
+		s.socket.Bound(s.ctx)
+		<-s.writing
+	}()
 	return call()
 }

@@ -36,17 +36,17 @@ const (
 // connection fails the write.
 type Conn struct {
 	net.Conn
-	ctx      context.Context
+	bound    atomic.Pointer[context.Context]
 	gathered chan []byte // nil asks for the end
 	closed   chan struct{}
 	failure  atomic.Pointer[error]
 	sending  sync.WaitGroup
 }
 
-// New makes a Conn of c. When ctx ends, no write is stuck for more than a second. Close it,
-// or cut it.
+// New makes a Conn of c, whose writes ctx bounds. Close it, or cut it.
 func New(ctx context.Context, c net.Conn) *Conn {
-	s := &Conn{Conn: c, ctx: ctx, gathered: make(chan []byte, waiting), closed: make(chan struct{})}
+	s := &Conn{Conn: c, gathered: make(chan []byte, waiting), closed: make(chan struct{})}
+	s.Bound(ctx)
 	s.sending.Go(s.send)
 	return s
 }
@@ -88,7 +88,7 @@ func (s *Conn) Write(p []byte) (int, error) {
 	select {
 	case s.gathered <- bytes.Clone(p):
 	default:
-		defer s.CutAfter(s.ctx)()
+		defer s.CutAfter(*s.bound.Load())()
 		select {
 		case s.gathered <- bytes.Clone(p):
 		case <-s.closed:
@@ -99,6 +99,10 @@ func (s *Conn) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// Bound has ctx bound the writes that begin from now on: a second after its end, one that is
+// stuck cuts the connection.
+func (s *Conn) Bound(ctx context.Context) { s.bound.Store(&ctx) }
 
 // Close sends what has gathered, for at most a second, and closes the connection.
 func (s *Conn) Close() error {
