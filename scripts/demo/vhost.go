@@ -83,7 +83,7 @@ func (s *stage) prepare(l lesson) {
 			s.Fatalf("look at queue %q: %w", name, err)
 		case queue.Messages > 0 || queue.Consumers > 0:
 			s.Fatalf("queue %q is in use (messages: %d, consumers: %d), and the demo would mix with it: "+
-				"let AMQP_URL name another virtual host or another broker", name, queue.Messages, queue.Consumers)
+				"set AMQP_URL to another virtual host or another broker", name, queue.Messages, queue.Consumers)
 		default: // it stays, as empty as it is
 			s.tidy(func(ch *amqp.Channel) error { _, err := ch.QueuePurge(name, false); return err })
 		}
