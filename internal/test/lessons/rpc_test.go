@@ -96,7 +96,7 @@ func TestCallWithoutAServerTimesOut(t *testing.T) {
 	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(6)")
 }
 
-// The client reports an error that all calls share only once.
+// The client reports only once what all calls share.
 func TestCallsWithoutAServerAreToldOnce(t *testing.T) {
 	t.Parallel()
 	client := harness.Run(t, harness.NewVhost(t).URL, 1, "rpc_client", "-timeout=2s", "5", "6", "7")
