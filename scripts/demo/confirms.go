@@ -6,7 +6,7 @@ import (
 )
 
 func confirms(s *stage) {
-	s.watch("Watch the last figure of each line: how much sooner the same messages are safe than one by one.")
+	s.watch("Watch the last figure of each line: how many times as fast as one by one each way is.")
 
 	publisher := s.run("publisher", "publisher_confirms -n 2000")
 	ways := publisher.printed(" [x] ")

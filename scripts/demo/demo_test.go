@@ -139,8 +139,8 @@ func TestBrokenClaimFailsTheDemo(t *testing.T) {
 	harness.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
 	p := demo(t, vhost.URL, "pubsub")
 	p.Exits(1)
-	p.Await("✗ a line for nobody is discarded")
-	p.Await("✓ two receivers get a copy each")
+	p.Await("✗ a line that nobody listens for is discarded")
+	p.Await("✓ each of two receivers gets a copy")
 }
 
 func TestLessonEndsWhereItCannotGoOn(t *testing.T) {
