@@ -76,6 +76,11 @@ func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 
 	ch := harness.Channel(t, broker.URL())
 	harness.DeclareQueue(t, ch, "orders")
+	// While the service's declaration is under way, RabbitMQ 3.10 refuses messages.
+	harness.Eventually(t, 30*time.Second, "the service consumes", func() bool {
+		queue, err := ch.QueueDeclarePassive("orders", true, false, false, false, nil)
+		return err == nil && queue.Consumers == 1
+	})
 	order := func(id string) amqp.Publishing { return amqp.Publishing{MessageId: id, Body: []byte("a book")} }
 	harness.PublishMessages(t, ch, "", "orders", order("1"), order("1"), order("2"))
 	booked("1 a book\n2 a book\n")
