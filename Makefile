@@ -1,4 +1,4 @@
-# The RabbitMQ lessons in Go. `make help` lists what can be made.
+# The RabbitMQ lessons in Go. `make help` lists the targets.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -6,7 +6,7 @@ SHELL := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
-# Not `go run`, which prints "exit status N" where a program fails.
+# Not `go run`, which prints "exit status N" when a program fails.
 broker := go build -o .bin/ ./scripts/broker && .bin/broker
 demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
@@ -17,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F : '/^demo-/ { n = split($$1, d, " "); for (i = 1; i <= n; i++) printf "  make %-16s one lesson\n", d[i] }' $(MAKEFILE_LIST)
 
-up: ## bring a RabbitMQ up, or find the one that is there
+up: ## start a RabbitMQ, or find the one that runs
 	@$(broker) up
 
 down: ## stop the RabbitMQ that make up started; its data stays
@@ -38,7 +38,7 @@ test: ## the whole test suite, on a RabbitMQ of its own
 test-faults: ## the fault tests at full size, with their figures
 	@scripts/test.sh -v -run 'BrokerCrashes|WorkersAreKilled|Reconnections' ./internal/test/faults -soak
 
-bench: ## the benchmarks, on a RabbitMQ of their own, and what they were to reach
+bench: ## the benchmarks, on a RabbitMQ of their own, and their targets
 	@scripts/bench.sh
 
 lint: ## gofmt, go vet and staticcheck, for Windows and macOS too, and actionlint

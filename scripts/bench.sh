@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The benchmarks, on a RabbitMQ of their own, and then what they were to reach.
+# Runs the benchmarks on a RabbitMQ of their own, and compares them with their targets.
 #
-#   scripts/bench.sh [ROUNDS]     without ROUNDS six, which take eleven minutes
+#   scripts/bench.sh [ROUNDS]     6 rounds by default, which take eleven minutes
 #
-# Each round runs every benchmark once. What is compared was measured in the same round, as a
-# machine that others use too gets faster and slower. BROKER and RABBITMQ_ROOT choose where the
-# broker comes from, as for `make up`. The figures stay in .bin/bench.txt, for benchstat.
+# Each round runs every benchmark once. Only figures of the same round are compared, because a
+# shared machine gets faster and slower. BROKER and RABBITMQ_ROOT choose where the broker comes
+# from, as for `make up`. The figures stay in .bin/bench.txt, for benchstat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [ -z "${TEST_AMQP_URL:-}" ]; then # once more, with a broker
+if [ -z "${TEST_AMQP_URL:-}" ]; then # run this script again, with a broker
   go build -o .bin/ ./cmd/... ./scripts/broker ./internal/test/bench/targets \
     ./internal/test/bench/testdata/{plain_send,plain_receive,publisher}
   TEST_PROGRAMS=$PWD/.bin exec .bin/broker run "$0" "$@"

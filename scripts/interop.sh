@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# What the tests in internal/test/interop need: Python with pika, and Node with amqplib.
+# Finds or installs what the tests in internal/test/interop need: Python with pika, Node with amqplib.
 #
-#   scripts/interop.sh check      exit 0 if they can run, else say in one line why not
+#   scripts/interop.sh check      exit 0 if they can run, otherwise say in one line why not
 #   scripts/interop.sh install    install what is missing, with apt-get
 #   scripts/interop.sh python     print the Python that has pika
 #
-# amqplib, pinned by its lock file, is put into internal/test/interop/peers/node_modules on the way.
+# check and install put amqplib, pinned by its lock file, into internal/test/interop/peers/node_modules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=internal/test/interop/peers
 
-python() { # Debian's own first: another in PATH would not see Debian's python3-pika
+python() { # Debian's own first: another python3 in PATH does not see Debian's python3-pika
   local python
   for python in /usr/bin/python3 python3; do
     ! "$python" -c 'import pika' 2>/dev/null || { echo "$python" && return; }
@@ -26,7 +26,7 @@ amqplib() {
 }
 
 missing() {
-  echo "$1 (scripts/interop.sh install gets what is missing)" >&2
+  echo "$1 (scripts/interop.sh install installs what is missing)" >&2
   exit 1
 }
 

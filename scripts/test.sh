@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# The test suite, on a RabbitMQ of its own: whatever broker the machine has already is left alone.
+# Runs the test suite on a RabbitMQ of its own, and leaves any other broker alone.
 #
-#   scripts/test.sh [ARG…]     go test's arguments; without any, the whole suite
+#   scripts/test.sh [ARG…]     go test's arguments; the whole suite by default
 #
-# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. With
-# INTEROP=require the suite fails, and does not just say so, where the programs in Python and
-# JavaScript that it talks to cannot run.
+# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. If the programs in
+# Python and JavaScript cannot run, the suite leaves them out; with INTEROP=require it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,5 +24,5 @@ else
   echo "testing without the race detector: it needs a C compiler, such as gcc"
 fi
 go build -o .bin/ ./scripts/broker
-# One package after another: all of them use the one broker, and some measure what it makes wait.
+# One package after another: they share the broker, and some measure times.
 exec .bin/broker run go test -tags "$tags" -p 1 -count=1 -timeout 20m "$@"

@@ -44,8 +44,8 @@ func run(ctx context.Context, url string, words []string) error {
 		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
 		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
 			// Persistent: the broker writes the message to disk. (A quorum queue does so with
-			// every message. A classic queue, even a durable one, loses at a restart of the
-			// broker what is not persistent.)
+			// every message. A classic queue, even a durable one, loses its other messages
+			// when the broker restarts.)
 			DeliveryMode: amqp.Persistent,
 			ContentType:  "text/plain",
 			Body:         []byte(task),

@@ -1,5 +1,5 @@
 // Publisher_confirms publishes many messages safely, in three ways, and says how fast each
-// of them is.
+// way is.
 //
 // It is lesson 7. All three wait for the broker's confirm of every message. They differ in
 // what they do meanwhile: publish.go shows it.

@@ -29,7 +29,7 @@ func loadOf(n int) load {
 	return load{queue, amqpx.Route{RoutingKey: queue.Name, Mandatory: true}, amqp.Publishing{}, n}
 }
 
-// Whatever a way is busy with when it is given up, its error says why that was.
+// Whatever a way is doing when it is given up, its error says why it was given up.
 func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 	t.Parallel()
 	why := errors.New("a test")
@@ -53,7 +53,7 @@ func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 	}
 }
 
-// A lost session is not the end: what it has left without a confirm is published again.
+// After a lost session, what it left without a confirm is published again.
 func TestEachWaySurvivesALostSession(t *testing.T) {
 	t.Parallel()
 	const n = 500
@@ -77,7 +77,8 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 	}
 }
 
-// A lost connection leaves confirms open. That is no refusal, also if there is no next session.
+// A lost connection leaves messages without a confirm. The error does not call that a refusal,
+// even if no session follows.
 func TestLostSessionIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -100,7 +101,7 @@ func TestLostSessionIsNoRefusal(t *testing.T) {
 	}
 }
 
-// Nobody answers: the user learns what he has to delete himself.
+// If no broker answers, the user learns which queue is left to delete.
 func TestQueueThatIsLeftIsNamed(t *testing.T) { // not parallel: it reads the log
 	var said strings.Builder
 	log.SetOutput(&said)

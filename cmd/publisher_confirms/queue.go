@@ -12,7 +12,7 @@ import (
 
 const patience = 30 * time.Second
 
-// publishOrGiveUp ends when half a minute has passed without a confirm.
+// publishOrGiveUp calls publish, and gives up after half a minute without a confirm.
 func publishOrGiveUp(parent context.Context, publish publish, url string, l load, done func()) error {
 	ctx, giveUp := context.WithCancelCause(parent)
 	defer giveUp(nil)
@@ -23,12 +23,12 @@ func publishOrGiveUp(parent context.Context, publish publish, url string, l load
 		done()
 	})
 	if cause := context.Cause(ctx); err != nil && parent.Err() == nil && cause != nil && !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", cause, err) // as the last session was lost meanwhile
+		return fmt.Errorf("%w: %w", cause, err) // err: why the last session was lost
 	}
 	return err
 }
 
-// checkEmpty makes sure that the messages to be counted are this program's.
+// checkEmpty returns an error if the queue has messages: the program counts only its own.
 func checkEmpty(ctx context.Context, url string, queue amqpx.Queue) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -42,8 +42,8 @@ func checkEmpty(ctx context.Context, url string, queue amqpx.Queue) error {
 	})
 }
 
-// deleteQueue deletes the queue and returns how many messages were in it. After
-// Ctrl+C the broker has two seconds for that.
+// deleteQueue deletes the queue and returns how many messages were in it. After Ctrl+C,
+// it waits for the broker for two seconds at most.
 func deleteQueue(ctx context.Context, url, queue string) (messages int, err error) {
 	deleting, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()

@@ -2,7 +2,7 @@
 //
 // It is the consumer of lesson 3. It binds a queue of its own to the fanout exchange
 // "logs": every receiver gets a copy of every message that is published while its queue is
-// bound. What comes while it has no connection, it misses.
+// bound. It misses what is published while it has no connection.
 package main
 
 import (

@@ -33,8 +33,8 @@ type failure struct {
 	err error
 }
 
-// printFailures prints all failures but the last, which it returns for the caller to end
-// with. An error that several calls share, as a lost connection, it prints once.
+// printFailures prints all failures but the last, which it returns. It prints an error that
+// several calls share, such as a lost connection, only once.
 func printFailures(failures <-chan failure) (last error) {
 	for f := range failures {
 		if errors.Is(last, f.err) {
@@ -48,8 +48,8 @@ func printFailures(failures <-chan failure) (last error) {
 	return last
 }
 
-// describeServers says how many servers there are now, for want of an answer. Why none came
-// nobody knows: a server may have died of the request, or have deleted it.
+// describeServers says how many servers there are now. It cannot say why no answer came: a
+// server may have died of the request, or dropped it.
 func describeServers(ctx context.Context, url string) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -15,10 +15,10 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// BenchmarkRPC calls fib(10), which takes a server no time: what is measured is the way there
-// and back. The plain client is what a careful reader would write with amqp091-go alone;
-// per_call is what the official Go tutorial does, a connection for each call. See package
-// internal/test/bench for how to run it and read it.
+// BenchmarkRPC calls fib(10), which takes a server no time, so it measures the way there and
+// back. The plain client is what a careful reader would write with amqp091-go alone; per_call
+// opens a connection for each call, as the official Go tutorial does. Package
+// internal/test/bench says how to run it and read it.
 func BenchmarkRPC(b *testing.B) {
 	type client struct {
 		by   string
@@ -86,8 +86,8 @@ func BenchmarkRPC(b *testing.B) {
 		return func() error { return callOnce(url) }, func() {}
 	}}
 
-	// A server with a prefetch of 1 waits for the broker after each answer. That is fair, and
-	// the right thing where a request takes long; these take none.
+	// A server with a prefetch of 1 waits for the broker after each answer. That is right for
+	// requests that take long, but these take no time.
 	for _, prefetch := range []int{1, 100} {
 		for _, servers := range []int{1, 2, 4} {
 			if servers == 1 {

@@ -56,8 +56,8 @@ func (c *Client) Close() {
 	<-c.stopped
 }
 
-// Call asks for fib(n) and waits for the answer. It gives up when ctx ends, and so does
-// the request: at the deadline of ctx it expires in the queue.
+// Call asks for fib(n) and waits for the answer. It gives up when ctx ends; at the deadline
+// of ctx, the request expires in the queue.
 func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 	id, answers := strconv.FormatUint(c.calls.Add(1), 10), make(chan amqp.Delivery, 1)
 	c.waiting.Store(id, answers)
@@ -75,8 +75,8 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 		}
 
 		// ReplyTo names the queue for the answer. The server copies CorrelationId to it.
-		// The request is neither mandatory nor confirmed: a missing answer says enough. An
-		// error says that the session is lost, for which we wait below.
+		// The request is neither mandatory nor confirmed: a missing answer says enough. We
+		// ignore the error, because it means that the session is lost: see below.
 		_ = l.PublishUnconfirmed(ctx, amqpx.Route{Exchange: "", RoutingKey: "rpc_queue", Mandatory: false}, amqp.Publishing{
 			ContentType:   "text/plain",
 			ReplyTo:       l.replies,
@@ -94,7 +94,7 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 	return nil, context.Cause(ctx)
 }
 
-// receive brings the answers of one session to the calls that wait for them.
+// receive hands each answer of one session to the call that waits for it.
 func (c *Client) receive(ctx context.Context, s *amqpx.Session) error {
 	// The same arguments as in rpc_server: either program may be started first.
 	if _, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
@@ -135,8 +135,8 @@ func (c *Client) receive(ctx context.Context, s *amqpx.Session) error {
 	return nil
 }
 
-// expiration is the time left to ctx, in milliseconds as AMQP has it: the broker drops a
-// request that no server took by then.
+// expiration is the time until ctx's deadline, in milliseconds. The broker drops a request
+// that no server has taken by then.
 func expiration(ctx context.Context) string {
 	deadline, ok := ctx.Deadline()
 	if !ok {

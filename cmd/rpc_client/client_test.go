@@ -48,7 +48,7 @@ func startServer(t *testing.T, v *harness.Vhost) *harness.Process {
 	return server
 }
 
-// A peer is a server of another make, which answers as a test wants.
+// A peer is a server that is not rpc_server, and answers as a test wants.
 type peer struct {
 	*amqp.Channel
 	requests <-chan amqp.Delivery
@@ -94,14 +94,14 @@ func (p *peer) answer(t *testing.T, request amqp.Delivery, correlationID, body s
 	}
 }
 
-// A result is what a call has come to.
+// A result is what a call has returned.
 type result struct {
 	n     int
 	value *big.Int
 	err   error
 }
 
-// start makes a call that brings its result to done.
+// start makes a call that sends its result to done.
 func start(ctx context.Context, client *Client, n int, done chan<- result) {
 	go func() {
 		value, err := client.Call(ctx, n)
@@ -270,7 +270,7 @@ func TestACallGivesUpAtItsDeadlineAndSoDoesItsRequest(t *testing.T) {
 		t.Errorf("a context that has ended: %v, %v", got, err)
 	}
 
-	// What was given up is gone from the queue: a server gets only what comes now.
+	// The request that was given up has left the queue: a server gets only later ones.
 	harness.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
 	server := newPeer(t, v)
 	done := make(chan result, 1)
@@ -312,7 +312,7 @@ func TestCallsFailWithWhatKeepsTheClientFromTheBroker(t *testing.T) {
 	}
 }
 
-// A lost connection is no concern of the caller's: the client asks again.
+// The caller does not notice a lost connection: the client asks again.
 func TestALostConnectionIsNoConcernOfTheCallers(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

@@ -1,14 +1,14 @@
 // Rpc_client asks an rpc_server for Fibonacci numbers.
 //
 // It is the client of lesson 6. It makes all its calls at once and prints each answer as
-// it arrives. What a call is made of stands in client.go:
+// it arrives. A call, in client.go, consists of:
 //
 //   - a request. The client declares rpc_queue, durable and of type quorum, and publishes to it
 //     through the default exchange: not persistent, not mandatory, not confirmed. The request
 //     expires at the call's deadline;
-//   - an answer. All calls share one queue for them, which the client declares exclusive and
-//     the broker names (not durable, classic), and from which the client consumes with
-//     automatic acknowledgement. The correlation id tells which call an answer is for.
+//   - an answer. All calls share one queue for their answers: exclusive, named by the broker,
+//     not durable, classic. The client consumes from it with automatic acknowledgement. The
+//     correlation id tells which call an answer is for.
 package main
 
 import (

@@ -35,7 +35,7 @@ func TestOnlyANumberIsAnAnswer(t *testing.T) {
 	}
 }
 
-// An answer comes from whoever knows the name of the queue.
+// Anybody who knows the name of the queue can send an answer.
 func FuzzParseAnswer(f *testing.F) {
 	for _, body := range []string{"832040", "-1", "", "1e3", "\x1b[2J", "\xff", "9 "} {
 		f.Add("", []byte(body))

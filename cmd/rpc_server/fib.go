@@ -10,7 +10,7 @@ import (
 // milliseconds.
 const maxN = 10_000
 
-// parse reads a request: the decimal n. Its error is for the client to read.
+// parse reads a request: the decimal n. Its error is the answer to the client.
 func parse(body []byte) (int, error) {
 	n, err := strconv.Atoi(string(body[:min(len(body), 20)]))
 	switch {

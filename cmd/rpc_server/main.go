@@ -38,7 +38,7 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 		if err := s.Qos(srv.prefetch, 0, false); err != nil {
 			return err
 		}
-		// AutoAck false: the request of a server that dies goes to another one.
+		// AutoAck false: if this server dies, its request goes to another.
 		requests, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ func run(ctx context.Context, url string, _ []string) error {
 	// are done, Run opens a new session and calls this function again, from the top.
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Declaring creates the queue, or finds the one that exists. Send and receive
-		// both declare it, as either may be started first.
+		// both declare it, because either may be started first.
 		// Durable: the queue survives a restart of the broker. Quorum: it keeps every
 		// message on disk, and in a cluster on several machines.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "hello", Durable: true, Type: amqp.QueueTypeQuorum})

@@ -1,8 +1,8 @@
 // Worker does the tasks of the queue "task_queue", one after another.
 //
-// It is the consumer of lesson 2. It acknowledges a task when the task is done: a worker
-// that dies before leaves the task to another one. (A task may thus be done twice.) The flags
-// -auto-ack and -forget-ack show what happens if that comes too early, or never.
+// It is the consumer of lesson 2. It acknowledges a task when the task is done, so that a
+// worker that dies leaves its task to another. (So a task may be done twice.) With the flags
+// -auto-ack and -forget-ack, the acknowledgement comes too early, or never.
 package main
 
 import (
@@ -63,7 +63,7 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 				again = " (redelivered)"
 			}
 			program.Printf(" [x] Received %s%s", task.Body, again)
-			dots := min(bytes.Count(task.Body, []byte(".")), 600) // -unit 1h must not make it years
+			dots := min(bytes.Count(task.Body, []byte(".")), 600) // or else -unit 1h could take years
 			time.Sleep(w.unit * time.Duration(dots))
 			program.Printf(" [x] Done")
 			if w.autoAck || w.forgetAck {

@@ -12,12 +12,12 @@ import (
 // A Consumer is what to consume, and how.
 type Consumer struct {
 	Queue   string
-	AutoAck bool // the broker forgets each message as it sends it, and takes no acknowledgement
+	AutoAck bool // the broker forgets each message as it sends it: do not acknowledge then
 }
 
-// Qos sets how much the broker sends to each consumer ahead of its acknowledgements: at most
-// prefetchCount deliveries, 0 for no limit. It is for the consumers that are started after it.
-// (prefetchSize must be 0 for RabbitMQ; with global the limit is for the channel.)
+// Qos limits how many deliveries the broker sends to each consumer ahead of its
+// acknowledgements: to prefetchCount, 0 for no limit. Call it before Consume. prefetchSize must
+// be 0 for RabbitMQ. If global is true, the consumers of the channel share the limit.
 //
 // See https://www.rabbitmq.com/docs/consumer-prefetch.
 func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
@@ -26,13 +26,13 @@ func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
 
 // Consume starts a consumer and returns its deliveries. They end with ctx, with the
 // session, and when the broker cancels the consumer, for instance because its queue
-// was deleted: [Run] knows which, and starts anew after the last two.
+// was deleted. After the last two, [Run] calls its function again with a new session.
 //
-// Call Qos before: a consumer without a prefetch count has a whole queue sent to it.
-// What was delivered ahead of the loop goes back to the queue when the session ends.
-// RabbitMQ 3 puts it behind what waits there; with any version another consumer may
-// get later messages first. If the queue does not exist, the error is the broker's
-// 404 NOT_FOUND, an [*amqp.Error].
+// Call Qos first: to a consumer without a limit, the broker sends the whole queue. When
+// the session ends, the deliveries that the loop has not taken go back to the queue.
+// RabbitMQ 3 puts them behind the messages that wait there; with any version, another
+// consumer may get later messages first. If the queue does not exist, the error is the
+// broker's 404 NOT_FOUND, an [*amqp.Error].
 //
 // See https://www.rabbitmq.com/docs/consumers.
 func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delivery], error) {
@@ -48,7 +48,7 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 	s.ends = append(s.ends, func(done bool) {
 		if s.Cancel(tag, false) == nil && !done && !c.AutoAck {
 			for d := range deliveries {
-				d.Nack(false, true) // fails only with the channel, which hands back all it has
+				d.Nack(false, true) // fails only if the channel is closed, which hands back all deliveries
 			}
 		}
 	})
@@ -71,9 +71,9 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 	}, nil
 }
 
-// Ack acknowledges one delivery: the broker may forget its message. It goes out on the
-// channel that delivered it, as delivery tags are counted by channel. An error says that
-// this session is lost; the message will be delivered again in the next one.
+// Ack acknowledges one delivery, on the channel that delivered it: the broker may forget the
+// message. Call it when the message has been dealt with. An error says that the session is
+// lost; the broker delivers the message again in the next one.
 //
 // See https://www.rabbitmq.com/docs/confirms#acknowledgement-modes.
 func Ack(d amqp.Delivery) error {

@@ -18,7 +18,7 @@ import (
 )
 
 // The deliveries end with ctx. The one in hand is acknowledged, and what was delivered ahead
-// is back in its order as if nobody had seen it.
+// is back in the queue, in order and without a mark.
 func TestConsumerEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -57,9 +57,8 @@ func TestConsumerEndsWithTheContext(t *testing.T) {
 	}
 }
 
-// What was delivered ahead goes back in its order and without blame: RabbitMQ 4, which counts
-// failed attempts apart from deliveries, counts none. Only what a function was busy with when
-// it failed counts.
+// What was delivered ahead goes back in order. RabbitMQ 4 counts failed attempts apart from
+// deliveries, and must count one only for the delivery that the function failed at.
 func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("cannot deal with it")
@@ -147,7 +146,7 @@ func runRecovered(ctx context.Context, url string, panicked error, fn func(*amqp
 	return amqpx.Run(ctx, url, fn)
 }
 
-// A loop that is left early leaves the rest to others as well.
+// If the function leaves its loop early, others get the rest.
 func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -171,7 +170,7 @@ func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
 	harness.Eventually(t, time.Minute, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
 }
 
-// The broker forgets what it has delivered: nothing is acknowledged, and nothing comes back.
+// With automatic acknowledgement the broker forgets what it has delivered: nothing comes back.
 func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -203,8 +202,8 @@ func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 	}
 }
 
-// Whatever takes its deliveries away, a consumer starts anew: it declares, and
-// consumes, and gets what is published then.
+// Whatever ends its deliveries, a consumer starts anew: it declares, consumes, and gets what is
+// published then.
 func TestConsumerStartsAnew(t *testing.T) {
 	t.Parallel()
 	for what, cut := range map[string]func(*harness.Vhost){
@@ -249,8 +248,8 @@ func TestConsumerStartsAnew(t *testing.T) {
 	}
 }
 
-// All but the first of 300, each with an acknowledgement of its own and in any order: none is
-// lost at the end of the session, and the one that was not acknowledged comes back.
+// Of 300 deliveries, all but the first are acknowledged one by one, in any order. No
+// acknowledgement is lost at the end of the session: only the first message comes back.
 func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 	t.Parallel()
 	// What happens before and after the acknowledgements.
@@ -287,8 +286,8 @@ func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 	}
 }
 
-// Delivery tags begin with 1 in every session. The acknowledgement of a lost session's delivery
-// fails, and takes no message of the next session's.
+// Delivery tags begin with 1 in every session. A late acknowledgement of a lost session's
+// delivery fails, and acknowledges nothing in the next session.
 func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -326,7 +325,7 @@ func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 	}
 }
 
-// consumed has n messages delivered, and takes some of them.
+// consumed waits until n messages are delivered, and takes some of them.
 func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) []amqp.Delivery {
 	t.Helper()
 	queue, err := s.DeclareQueue(q)
@@ -366,7 +365,7 @@ func left(t *testing.T, v *harness.Vhost, n int) []string {
 	t.Helper()
 	harness.Eventually(t, time.Minute, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
 		q := v.Queue("q")
-		return q.Ready == n && q.Consumers == 0 // what a consumer held comes back as it goes
+		return q.Ready == n && q.Consumers == 0 // a consumer that is gone has given back what it held
 	})
 	ch := harness.Channel(t, v.URL)
 	var bodies []string

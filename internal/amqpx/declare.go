@@ -21,15 +21,15 @@ type Exchange struct {
 	Durable bool   // the exchange is still there after a restart of the broker
 }
 
-// A Binding has an exchange route messages to a queue: which ones, the exchange
-// decides by its kind and the binding key.
+// A Binding lets an exchange route messages to a queue. The kind of the exchange and the
+// binding key decide which messages.
 type Binding struct {
 	Exchange   string
 	BindingKey string
 	Queue      string
 }
 
-// DeclareQueue makes sure that the queue exists, and returns its name and how many
+// DeclareQueue creates the queue if it does not exist, and returns its name and how many
 // messages and consumers it has. If it exists with different arguments, the error is
 // the broker's 406 PRECONDITION_FAILED; if it is another connection's exclusive queue,
 // 405 RESOURCE_LOCKED. Both are an [*amqp.Error].
@@ -45,7 +45,7 @@ func (s *Session) DeclareQueue(q Queue) (queue amqp.Queue, err error) {
 	return queue, err
 }
 
-// DeclareExchange makes sure that the exchange exists. If it exists with a different
+// DeclareExchange creates the exchange if it does not exist. If it exists with a different
 // kind or durability, the error is the broker's 406 PRECONDITION_FAILED, an
 // [*amqp.Error].
 func (s *Session) DeclareExchange(x Exchange) error {
@@ -54,7 +54,7 @@ func (s *Session) DeclareExchange(x Exchange) error {
 	})
 }
 
-// QueueBind binds a queue to an exchange. To bind twice is to bind once. If one of
+// QueueBind binds a queue to an exchange. Binding twice is like binding once. If one of
 // them does not exist, the error is the broker's 404 NOT_FOUND, an [*amqp.Error].
 func (s *Session) QueueBind(b Binding) error {
 	return s.call(fmt.Sprintf("bind queue %q to exchange %q", b.Queue, b.Exchange), func() error {
@@ -62,8 +62,8 @@ func (s *Session) QueueBind(b Binding) error {
 	})
 }
 
-// call asks the broker for something and waits for the answer, or for the end of Run's ctx
-// and a second.
+// call asks the broker for something and waits for the answer, but no longer than a second
+// after the end of Run's ctx.
 func (s *Session) call(what string, ask func() error) error {
 	defer s.socket.CutAfter(s.ctx)()
 	if err := s.write(s.ctx, ask); err != nil {

@@ -53,8 +53,8 @@ func TestNoPasswordIsInTheAddress(t *testing.T) {
 	}
 }
 
-// Whatever the password is made of, and whether or not its special characters
-// are escaped: no part of it comes out.
+// No part of a password is printed, whatever characters it has and whether or not they are
+// escaped.
 func FuzzParseURL(f *testing.F) {
 	for _, c := range []string{"", ":", "/", "?", "#", "@", "%", "%2F", "@1/", "@1?", "@1#", "12/", "12@34/56", " ", "\n", "\\", "[", "]", "://", "&", "="} {
 		f.Add("user", c, "/")

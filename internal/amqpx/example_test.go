@@ -37,9 +37,8 @@ func Example_publisher() {
 	// Output: the broker has it
 }
 
-// A consumer declares, consumes and acknowledges. Its function runs again for
-// every connection, until ctx ends: here with the first message, in a program with
-// Ctrl+C.
+// A consumer declares, consumes and acknowledges. Its function runs again for every
+// connection, until ctx ends. Here the first message ends ctx; in a program, Ctrl+C does.
 func Example_consumer() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

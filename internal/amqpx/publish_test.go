@@ -16,7 +16,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// session runs fn in a session, and expects that there is one.
+// session runs fn in a session. Without one, the test fails.
 func session(t *testing.T, url string, fn func(ctx context.Context, s *amqpx.Session)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -109,7 +109,7 @@ func TestAFullQueueRefusesAndThePublisherGoesOn(t *testing.T) {
 	})
 }
 
-// The broker closes the channel over such a message. That is an answer.
+// The broker closes the channel because of such a message. The error says why.
 func TestARefusedMessageIsToldInTheBrokersWords(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -133,7 +133,7 @@ func TestARefusedMessageIsToldInTheBrokersWords(t *testing.T) {
 	}
 }
 
-// A publisher whose channel is refused what it cannot have does not try again.
+// A publisher does not try again what the broker has refused for good.
 func TestRefusalEndsRun(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -199,9 +199,8 @@ func TestAnAnswerInHandStillGoesOut(t *testing.T) {
 	harness.Eventually(t, time.Minute, "both answers are there", func() bool { return v.Queue("q").Ready == 2 })
 }
 
-// Many goroutines publish side by side to a queue, to one that is full, and to none. Each learns
-// what became of its own message, though the messages do not differ: in the queues is what was
-// confirmed.
+// Many goroutines publish identical messages side by side: to a queue, to one that is full, and
+// to none. Each learns what became of its own message, and the queues have what was confirmed.
 func TestEachGoroutineLearnsTheFateOfItsOwnMessage(t *testing.T) {
 	t.Parallel()
 	const goroutines, each = 60, 20
@@ -245,8 +244,8 @@ func TestEachGoroutineLearnsTheFateOfItsOwnMessage(t *testing.T) {
 	}
 }
 
-// The broker returns none of the messages that are not mandatory. Whoever publishes them beside
-// mandatory ones that do not differ otherwise takes nobody's return.
+// The broker returns only mandatory messages. A publisher of a message that is not mandatory
+// must not take the return of an otherwise identical one.
 func TestOnlyMandatoryMessagesComeBack(t *testing.T) {
 	t.Parallel()
 	session(t, harness.NewVhost(t).URL, func(ctx context.Context, s *amqpx.Session) {
@@ -266,7 +265,7 @@ func TestOnlyMandatoryMessagesComeBack(t *testing.T) {
 	})
 }
 
-// A large message goes out in many frames, and what is declared meanwhile must not come between.
+// A large message goes out in many frames. A declaration must not come between them.
 func TestDeclaringBesidePublishersLeavesTheirFramesTogether(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -297,8 +296,8 @@ func TestDeclaringBesidePublishersLeavesTheirFramesTogether(t *testing.T) {
 	})
 }
 
-// A caller who gives up ends its own wait. The session lives on, and what the broker still
-// returns of the message is not taken for anybody else's.
+// A caller who gives up ends only its own wait. The session lives on, and nobody else takes the
+// return of the abandoned message.
 func TestADeadlineEndsItsOwnWaitOnly(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -342,7 +341,8 @@ func TestADeadlineEndsItsOwnWaitOnly(t *testing.T) {
 	}
 }
 
-// A message that the broker refuses costs the session. It is refused; the others are in doubt.
+// A message that the broker refuses ends the session. Its publisher learns of the refusal; the
+// others learn that their messages are in doubt.
 func TestARefusalIsToldToWhomItConcerns(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -369,7 +369,7 @@ func TestARefusalIsToldToWhomItConcerns(t *testing.T) {
 	})
 }
 
-// An exchange that does not exist, and that no session declares, will not appear by itself.
+// Run does not try for ever to publish to an exchange that no session declares.
 func TestAMissingExchangeEndsRun(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

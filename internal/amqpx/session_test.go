@@ -68,7 +68,7 @@ func TestRunTellsWhyThereIsNoConnection(t *testing.T) {
 	}
 }
 
-// The first connection is given up when ctx ends, not only at its own deadline.
+// Run gives up the first connection when ctx ends, and does not wait for its own deadline.
 func TestRunStopsWhileItConnects(t *testing.T) {
 	t.Parallel()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")

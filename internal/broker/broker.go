@@ -42,8 +42,8 @@ type Config struct {
 	// lower-case letters, digits and "-".
 	Dir string
 
-	// Kind may be empty: then it is Native if Dir has the data of a native node, or no Docker engine
-	// answers, else Compose.
+	// Kind may be empty. Then it is Native if Dir has the data of a native node or if no Docker
+	// engine answers, otherwise Compose.
 	Kind Kind
 
 	// Zero stands for any free port.
@@ -54,7 +54,7 @@ type Config struct {
 	Root  string   // a root folder with the rabbitmq-server to run (see MakeRoot); Linux, as root
 }
 
-// A Node is one RabbitMQ. What stands in it is written down for later processes: read it only.
+// A Node is one RabbitMQ. Do not change its fields: they are saved for later processes.
 type Node struct {
 	Config
 	TLSPort  int
@@ -69,8 +69,8 @@ const stateFile = "node.json"
 
 var errPortTaken = errors.New("the port is taken")
 
-// Open returns the node in the folder config.Dir. If one is running there, it is as it was started,
-// and not as config has it.
+// Open returns the node in the folder config.Dir. If one is running there, Open ignores the rest of
+// config.
 func Open(config Config) (*Node, error) {
 	dir, err := filepath.Abs(config.Dir)
 	if err != nil {
@@ -100,7 +100,7 @@ func Open(config Config) (*Node, error) {
 	return n, nil
 }
 
-// save writes down what Open reads.
+// save writes the state that Open reads.
 func (n *Node) save() error {
 	text, err := json.MarshalIndent(n, "", "  ")
 	if err == nil {
@@ -148,9 +148,9 @@ func (n *Node) Log() []byte {
 	return log
 }
 
-// Start starts the node, with the data that it has, and waits until it answers (4 to 10 s). It
-// installs rabbitmq-server where none is there and apt or brew can. If Start fails, nothing is left
-// running.
+// Start starts the node, with the data that it has, and waits until it answers (4 to 10 s). If no
+// rabbitmq-server is installed, Start installs one with apt or brew. If Start fails, it leaves
+// nothing running.
 func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return fmt.Errorf("start %s: it is running", n.Name())
@@ -165,7 +165,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return err
 	}
 	given := *n
-	for range 3 { // a free port can be lost to somebody else before RabbitMQ has it
+	for range 3 { // another program may take a free port before RabbitMQ does
 		*n = given
 		if err = n.startOnce(ctx); !errors.Is(err, errPortTaken) {
 			break
@@ -224,18 +224,19 @@ func (n *Node) wait(ctx context.Context) error {
 			if regexp.MustCompile(`eaddrinuse|could_not_start_listener`).Match(n.Log()) {
 				err = errPortTaken
 			}
-			return fmt.Errorf("start the broker: %w; its log is that of the %s", err, n)
+			return fmt.Errorf("start the broker: %w; look into the log of the %s", err, n)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("start the broker: RabbitMQ does not answer: %w; its log is that of the %s", ctx.Err(), n)
+			return fmt.Errorf("start the broker: RabbitMQ does not answer: %w; look into the log of the %s", ctx.Err(), n)
 		case <-ticker.C:
 		}
 	}
 }
 
-// Join starts a new node as a member of other's cluster, in place of its first Start (about 10 s).
-// Both must be native, and other running. Stop, Kill and Start then work as for any node.
+// Join starts a new node as a member of other's cluster (about 10 s). Call it instead of the first
+// Start. Both nodes must be native, and other must be running. Stop, Kill and Start then work as for
+// any node.
 func (n *Node) Join(ctx context.Context, other *Node) error {
 	if other.Kind != Native || n.Kind == Compose || !other.Running() {
 		return errors.New("only native nodes can form a cluster here, and the first must be running: use BROKER=native")
@@ -248,19 +249,19 @@ func (n *Node) Join(ctx context.Context, other *Node) error {
 		return fmt.Errorf("copy the cookie of %s: %w", other.Name(), err)
 	}
 	n.Kind, n.EPMDPort = Native, other.EPMDPort
-	// A node without data looks for its cluster when it starts; later it knows it.
+	// A node without data looks for its cluster when it starts; after that it knows the cluster.
 	n.Lines = append(slices.Clone(n.Lines),
 		"cluster_formation.classic_config.nodes.1 = "+other.nodeName(),
 		"cluster_formation.classic_config.nodes.2 = "+n.nodeName())
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	_, err = n.Ctl(ctx, "await_online_nodes", "2", "--timeout", "30") // it would start alone, too
+	_, err = n.Ctl(ctx, "await_online_nodes", "2", "--timeout", "30") // a node that finds no cluster starts alone
 	return err
 }
 
-// Stop shuts the node down in order; its data stays. RabbitMQ 3.10 takes 6 s for it. A native node
-// that does not obey within a minute is killed. Stopping a node that does not run is no error.
+// Stop shuts the node down in an orderly way (RabbitMQ 3.10 takes 6 s); its data stays. It kills a
+// native node that has not ended within a minute. Stopping a node that does not run is no error.
 func (n *Node) Stop(ctx context.Context) error {
 	return n.do(ctx, func() error { return n.stopNative(ctx) }, "down")
 }
@@ -286,7 +287,7 @@ func (n *Node) Destroy(ctx context.Context) error {
 	return os.RemoveAll(n.Dir)
 }
 
-// do does something to a native node, or has Compose do it to a container.
+// do calls a function for a native node, or a command of Compose for a container.
 func (n *Node) do(ctx context.Context, native func() error, compose ...string) error {
 	if n.Kind == Compose {
 		return n.compose(ctx, compose...)
@@ -294,7 +295,7 @@ func (n *Node) do(ctx context.Context, native func() error, compose ...string) e
 	return native()
 }
 
-// CtlCommand returns a command that runs rabbitmqctl on the node, with no standard input.
+// CtlCommand returns a command that runs rabbitmqctl on the node, without standard input.
 func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	switch {
 	case !n.Running():
@@ -306,8 +307,8 @@ func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error
 	return n.command(ctx, "rabbitmqctl", args...)
 }
 
-// Ctl runs rabbitmqctl on the node and returns its standard output. It takes about half a second.
-// The error has all that it printed.
+// Ctl runs rabbitmqctl on the node (about half a second) and returns its standard output. An error
+// has all that rabbitmqctl printed.
 func (n *Node) Ctl(ctx context.Context, args ...string) (string, error) {
 	cmd, err := n.CtlCommand(ctx, args...)
 	if err != nil {

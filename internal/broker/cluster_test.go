@@ -13,8 +13,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// config is for a broker of the test's own, of the kind that `make test` uses. The suffix of its name
-// says whose it is: see harness.StartBroker.
+// config returns the Config of a broker for this test, of the kind that `make test` uses. Its name
+// begins like the shared broker's: see harness.StartBroker.
 func config(t *testing.T, suffix string) broker.Config {
 	t.Helper()
 	wish, err := broker.FromEnv()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// engineAnswers says whether a Docker engine with Compose is there to be used.
+// engineAnswers reports whether a Docker engine with Compose answers.
 func engineAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -20,7 +20,7 @@ func engineAnswers(ctx context.Context) bool {
 	return (hasComposeV2() || noV1 == nil) && exec.CommandContext(ctx, "docker", "info").Run() == nil
 }
 
-// hasComposeV2 says whether Compose is Docker's plugin, and not, as version 1 is, the program docker-compose.
+// hasComposeV2 reports whether Compose is Docker's plugin. Version 1 is the program docker-compose.
 func hasComposeV2() bool { return exec.Command("docker", "compose", "version").Run() == nil }
 
 func (n *Node) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
@@ -38,7 +38,7 @@ func (n *Node) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// compose runs Compose, whose own lines the user may see.
+// compose runs Compose. The user may see the lines that it prints.
 func (n *Node) compose(ctx context.Context, args ...string) error {
 	cmd := n.composeCommand(ctx, args...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -58,7 +58,7 @@ func (n *Node) startCompose(ctx context.Context) error {
 
 const overrideFile = "compose.json" // JSON is YAML, too
 
-// writeOverride writes down what this node has beside docker-compose.yml.
+// writeOverride writes a file with what this node has in addition to docker-compose.yml.
 func (n *Node) writeOverride() error {
 	lines := n.moreLines()
 	if len(lines) == 0 {

@@ -51,7 +51,7 @@ func FromEnv() (w Wish, err error) {
 		}
 	}
 	if root := os.Getenv("RABBITMQ_ROOT"); root != "" {
-		w.Root, _ = filepath.Abs(root) // it could fail where repository has
+		w.Root, _ = filepath.Abs(root) // it could fail only if repository has failed
 	}
 	if file := os.Getenv("BROKER_CONFIG"); file != "" {
 		text, err := os.ReadFile(file)
@@ -80,18 +80,18 @@ func repository() (string, error) {
 // A Server is a RabbitMQ that answers.
 type Server struct {
 	URL           string
-	ManagementURL string // only of a broker that Up started: nothing is known of others'
+	ManagementURL string // "" for a broker that Up did not start
 	Told          string // which broker it is, for the user
 }
 
-// Up finds or starts the broker for the lessons. It takes the first of these:
+// Up finds or starts the broker for the lessons, the first of these:
 //
 //   - the broker that AMQP_URL names;
-//   - what answers on localhost:5672 (or AMQP_PORT) already;
-//   - one that it starts there: in Docker Compose where an engine answers, else an installed
-//     rabbitmq-server; where there is none it is installed, if apt or brew can.
+//   - one that already answers on localhost:5672 (or AMQP_PORT);
+//   - one that it starts there: with Docker Compose if an engine answers, otherwise with
+//     rabbitmq-server, which it installs with apt or brew if need be.
 //
-// Whichever it is, a log-in has succeeded when Up returns without an error.
+// If Up returns no error, it has logged in to that broker.
 func Up(ctx context.Context, w Wish) (Server, error) {
 	at, err := w.target()
 	if err != nil {
@@ -104,9 +104,9 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 	runs := node.Running()
 	if runs && (w.URL == "" || at.local && at.port == node.AMQPPort) {
 		if w.Kind != "" && w.Kind != External && w.Kind != node.Kind {
-			return Server{}, fmt.Errorf("a %s broker named %s is running: take it down first (make down)", node.Kind, node.Name())
+			return Server{}, fmt.Errorf("a %s broker named %s is running: stop it first (make down)", node.Kind, node.Name())
 		}
-		if err := node.wait(ctx); err != nil { // somebody else may just be starting it
+		if err := node.wait(ctx); err != nil { // another process may be starting it
 			return Server{}, err
 		}
 		return node.loggedIn(cmp.Or(w.URL, node.URL()), "already up:")
@@ -128,7 +128,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 			"amqp://guest:guest@localhost:PORT/, with AMQP_PORT the same or not set. Start it by hand, or change or unset AMQP_URL", at)
 	case runs:
 		return Server{}, fmt.Errorf("AMQP_URL names %s, but make up has started a broker on localhost:%d: "+
-			"let AMQP_URL name that, or take it down first (make down)", at, node.AMQPPort)
+			"set AMQP_URL to that port, or stop the broker first (make down)", at, node.AMQPPort)
 	}
 	node.AMQPPort = at.port
 	node.ManagementPort = cmp.Or(node.ManagementPort, at.port+10_000) // as 15672 to 5672
@@ -137,7 +137,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 	}
 	s, err := node.loggedIn(node.URL(), "started")
 	if w.URL == "" && at.port != 5672 {
-		s.Told += fmt.Sprintf("; for the programs, let AMQP_URL name port %d", at.port)
+		s.Told += fmt.Sprintf("; for the programs, set AMQP_URL to port %d", at.port)
 	}
 	return s, err
 }
@@ -161,11 +161,11 @@ type target struct {
 	startable bool // as a broker that make up starts
 }
 
-// String returns the address, and nothing else of the URL, which may hold a password.
+// String returns the address only: the rest of the URL may hold a password.
 func (t target) String() string { return net.JoinHostPort(t.host, strconv.Itoa(t.port)) }
 
-// ambiguous finds an "@" after what a URL parser takes for the end of the host: an unescaped "/", "?"
-// or "#" in the password ends it early, and parts of the password would be printed as host or port.
+// ambiguous finds an "@" after the end of the host. An unescaped "/", "?" or "#" in the password would
+// end the host early, and parts of the password would be printed as host or port.
 var ambiguous = regexp.MustCompile(`^amqps?://[^/?#]*[/?#].*@`)
 
 func (w Wish) target() (target, error) {

@@ -21,11 +21,11 @@ apt-get update || echo "apt-get update failed; trying with the lists at hand"
 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends rabbitmq-server
 [ ! -d /run/systemd/system ] || systemctl disable --now rabbitmq-server || :`
 
-// install installs rabbitmq-server, and writes what apt or brew say into a file in logDir.
+// install installs rabbitmq-server, and writes the output of apt or brew into a file in logDir.
 func install(ctx context.Context, logDir string) error {
 	command := []string{"sh", "-euc", aptInstall}
 	if os.Geteuid() != 0 {
-		command = append([]string{"sudo", "-n"}, command...) // -n: it asks for no password
+		command = append([]string{"sudo", "-n"}, command...) // -n: do not ask for a password
 	}
 	_, noApt := exec.LookPath("apt-get")
 	_, noBrew := exec.LookPath("brew")
@@ -45,14 +45,14 @@ func install(ctx context.Context, logDir string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("install rabbitmq-server: %w; what was said: %s", err, log.Name())
+		return fmt.Errorf("install rabbitmq-server: %w; the output is in %s", err, log.Name())
 	}
 	return nil
 }
 
-// enterRoot runs a program in a root folder: ROOT HOME TLS PROGRAM ARG... It is run in a mount
-// namespace of its own, so that the mounts vanish with the last process that sees them. The folders
-// HOME and TLS are seen in there under their own names.
+// enterRoot runs a program in a root folder: ROOT HOME TLS PROGRAM ARG... It runs in a mount
+// namespace of its own, so that the mounts vanish with the last process in it. The folders HOME and
+// TLS keep their names in there.
 const enterRoot = `
 root=$1 home=$2 tls=$3
 shift 3
@@ -65,7 +65,7 @@ for dir in "$home" ${tls:+"$tls"}; do
 done
 exec chroot "$root" "$@"`
 
-// makeRoot builds beside and then renames, so that what is there under its name is whole.
+// makeRoot builds a folder beside ROOT and renames it at the end, so that ROOT is never half built.
 const makeRoot = `
 version() { chroot "$1" dpkg-query -W -f '${db:Status-Status} ${Version}' rabbitmq-server 2>/dev/null | sed -n 's/^installed //p'; }
 if [ -z "$(version "$1")" ]; then
@@ -89,9 +89,9 @@ fi
 [ -s "$1/etc/hosts" ] || echo '127.0.0.1 localhost' >"$1/etc/hosts" # nodes are named NAME@localhost
 echo "RabbitMQ $(version "$1") in $1"`
 
-// MakeRoot makes a root folder with RabbitMQ 4 in it, for Config.Root, on a Debian whose own packages
-// stop at RabbitMQ 3, and says which version it is. It wants root, 400 MB and about a minute. A folder
-// that is there already is used again.
+// MakeRoot makes a root folder with RabbitMQ 4, for Config.Root, on a Debian whose own packages stop at
+// RabbitMQ 3, and prints the version. It needs root, 400 MB and about a minute. It uses a folder again
+// that it has made before.
 func MakeRoot(ctx context.Context, dir string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can make a root folder and run programs in it")

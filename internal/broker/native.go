@@ -17,8 +17,8 @@ import (
 
 func (n *Node) nodeName() string { return n.Name() + "@localhost" }
 
-// sbin returns the folder with the server's own scripts, as seen from within root: the ones in
-// /usr/sbin want to be root.
+// sbin returns the folder with the server's own scripts, as seen from within root. The scripts in
+// /usr/sbin need to be run as root.
 func sbin(root string) (string, error) {
 	dirs := []string{"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin", "/usr/local/opt/rabbitmq/sbin", "/opt/homebrew/opt/rabbitmq/sbin"}
 	if path, err := exec.LookPath("rabbitmq-server"); err == nil && root == "" {
@@ -36,7 +36,7 @@ func sbin(root string) (string, error) {
 	return "", errors.New("no rabbitmq-server is installed here: make up installs one where it can")
 }
 
-// command returns one of RabbitMQ's programs, to be run in this node's environment.
+// command returns a command that runs one of RabbitMQ's programs in this node's environment.
 func (n *Node) command(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
 	dir, err := sbin(n.Root)
 	if err != nil {
@@ -50,7 +50,7 @@ func (n *Node) command(ctx context.Context, program string, args ...string) (*ex
 		args = append([]string{"unshare", "--mount", "--propagation", "private",
 			"sh", "-euc", enterRoot, "sh", n.Root, filepath.Dir(n.Dir), n.TLS}, args...)
 	}
-	// Erlang makes a table as long as the limit of open files, which in a container can be a thousand million.
+	// Erlang makes a table as long as the limit of open files, which in a container can be a billion.
 	const limit = `ulimit -S -n 65536 2>/dev/null || ulimit -S -n "$(ulimit -H -n)" 2>/dev/null || :
 exec "$@"`
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", limit, "sh"}, args...)...)
@@ -74,10 +74,10 @@ exec "$@"`
 		fmt.Sprintf("ERL_EPMD_PORT=%d", n.EPMDPort),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"ERL_INETRC="+n.file("inetrc"),
-		// The figures are as fresh as in docker-compose.yml.
+		// As in docker-compose.yml, figures are at most a second old.
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+localOnly+" -rabbit collect_statistics_interval 1000 quorum_tick_interval 1000",
 		"RABBITMQ_CTL_ERL_ARGS="+localOnly,
-		"RUNNING_UNDER_SYSTEMD=true") // the script then becomes the server, and does not wait for it
+		"RUNNING_UNDER_SYSTEMD=true") // the script then becomes the server instead of waiting for it
 	return cmd, nil
 }
 
@@ -95,7 +95,7 @@ func (n *Node) startNative(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	// -broker means nothing to RabbitMQ. It tells this process from one that gets its number later.
+	// RabbitMQ ignores -broker. It tells this process from one that gets its number later.
 	cmd, err := n.command(context.Background(), "rabbitmq-server", "-broker", n.Dir)
 	if err := errors.Join(err,
 		os.MkdirAll(n.file("data"), 0o755),
@@ -106,7 +106,7 @@ func (n *Node) startNative(ctx context.Context) error {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = log, log
-	ownGroup(cmd) // which Ctrl+C does not reach
+	ownGroup(cmd) // so that Ctrl+C does not reach the broker
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start rabbitmq-server: %w", err)
 	}
@@ -119,7 +119,7 @@ func (n *Node) write(name string, lines ...string) error {
 }
 
 // inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, which may
-// take five seconds where only a DNS server could know it.
+// take five seconds if it must ask a DNS server.
 func inetrc() string {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(host, ".")
@@ -149,10 +149,10 @@ func (n *Node) moreLines() []string {
 	return lines
 }
 
-// processRuns says whether PID is still this node, and not a process that got its number later.
+// processRuns reports whether PID is still this node, and not a process that got its number later.
 func (n *Node) processRuns() bool {
-	// A process that is just becoming another program has no command line for a moment, and one that
-	// has ended but was not waited for has none for good.
+	// A process that is just becoming another program has no command line for a moment. One that has
+	// ended, but was not waited for, never has one again.
 	for tries := 3; n.PID != 0 && tries > 0; tries-- {
 		if command := commandLine(n.PID); command != "" {
 			return strings.Contains(command+" ", " -broker "+n.Dir+" ")
@@ -180,7 +180,7 @@ func (n *Node) signal(signal syscall.Signal) error {
 
 func (n *Node) stopNative(ctx context.Context) error {
 	if n.processRuns() {
-		// To the node alone, which ends what it has started; and a frozen one could not obey.
+		// SIGTERM goes to the node alone, which ends its own processes. SIGCONT: a frozen node could not end.
 		if err := errors.Join(kill(n.PID, syscall.SIGTERM), n.signal(sigCont)); err != nil {
 			return err
 		}
@@ -216,7 +216,7 @@ func (n *Node) awaitEnd(ctx context.Context, timeout time.Duration) {
 // forget clears away what is left of a node that has ended.
 func (n *Node) forget() error {
 	if n.child != nil {
-		n.child.Wait() // its result is a signal's
+		n.child.Wait() // it returns the signal as an error
 		n.child = nil
 	}
 	if n.PID == 0 {
@@ -227,8 +227,8 @@ func (n *Node) forget() error {
 	return n.save()
 }
 
-// stopEPMD ends the node's name server, which outlives the node. It ends on request, and refuses as
-// long as it knows a node: for a moment ours, or others of a cluster for good.
+// stopEPMD ends the node's name server, which outlives the node. The name server refuses to end while
+// it knows a node: ours for a moment, others of a cluster as long as they run.
 func (n *Node) stopEPMD() {
 	passing := regexp.MustCompile(`name (rabbitmqcli\S*|` + n.Name() + `) at port`)
 	for range 50 {

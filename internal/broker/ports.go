@@ -12,14 +12,14 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// FreePorts returns n TCP ports that nobody listens on at the moment. The system does not give them to
-// clients, one of which could else have the port before a broker, which takes seconds to start.
+// FreePorts returns n TCP ports that nobody listens on at the moment. They are outside the range that
+// the system gives to clients, so that no client takes one while a broker starts.
 func FreePorts(n int) ([]int, error) {
 	var ports []int
 	for range 1000 {
 		port := 23_000 + rand.IntN(6000)
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			defer l.Close() // only when all are found, so that they differ
+			defer l.Close() // at the end, so that the ports differ
 			ports = append(ports, port)
 		}
 		if len(ports) == n {
@@ -46,7 +46,7 @@ func (n *Node) takePorts() error {
 		n.TLSPort = 0
 	}
 	n.DistPort = free[3]
-	// It stays as it was, for the sake of a cluster, unless something else is there by now.
+	// For the sake of a cluster it stays as it was, unless another program has the port by now.
 	if n.EPMDPort == 0 || portOpen(n.EPMDPort) && !epmdAnswers(n.EPMDPort) {
 		n.EPMDPort = free[4]
 	}
@@ -74,7 +74,7 @@ func ask(port int, request string, n int) (string, error) {
 	return string(answer[:read]), err
 }
 
-// epmdAnswers asks for names: an epmd begins its answer with its own port.
+// epmdAnswers asks for the names of nodes: an epmd begins its answer with its own port.
 func epmdAnswers(port int) bool {
 	answer, _ := ask(port, "\x00\x01n", 4)
 	return answer == string(binary.BigEndian.AppendUint32(nil, uint32(port)))
@@ -85,11 +85,11 @@ func guestURL(port int) string { return fmt.Sprintf("amqp://guest:guest@localhos
 var (
 	errNoBroker = errors.New("no broker answers")
 	errRefused  = errors.New("the broker refuses the log-in: the user name, the password or the virtual host is wrong; " +
-		"let AMQP_URL name right ones, or a free port of localhost")
+		"set AMQP_URL to the right ones, or to a free port of localhost")
 )
 
 // login logs in to a broker, within 10 s, and returns its version. The error is errRefused or
-// errNoBroker, without a word of the URL.
+// errNoBroker; it repeats nothing of the URL.
 func login(url string) (version string, err error) {
 	conn, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)})
 	var refusal *amqp.Error

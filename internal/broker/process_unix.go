@@ -12,8 +12,8 @@ const (
 	sigCont = syscall.SIGCONT
 )
 
-// ownGroup has cmd lead a process group of its own when it is started.
+// ownGroup gives cmd a process group of its own. Call it before cmd starts.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// kill signals a process, or with -pid its group.
+// kill sends a signal to a process, or with -pid to its group.
 func kill(pid int, signal syscall.Signal) error { return syscall.Kill(pid, signal) }

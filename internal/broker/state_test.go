@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// leftBy writes the state that a node leaves behind that crashed with its maker.
+// leftBy writes the state of a node that crashed together with the process that started it.
 func leftBy(t *testing.T, pid int) *Node {
 	t.Helper()
 	ports, err := FreePorts(1)
@@ -48,7 +48,7 @@ func TestDeadProcessIsNoNode(t *testing.T) {
 		t.Error("a process that has ended is said to run")
 	}
 	if _, err := node.Ctl(t.Context(), "status"); err == nil {
-		t.Error("it was asked all the same")
+		t.Error("rabbitmqctl was run on it")
 	}
 }
 
@@ -81,7 +81,7 @@ func TestAnotherProcessWithTheNumberIsNoNode(t *testing.T) {
 	}
 }
 
-// TestWaitForStdin is the other process of the test above, and nothing in this one.
+// TestWaitForStdin is the other process of the test above; in this process it does nothing.
 func TestWaitForStdin(t *testing.T) {
 	if os.Getenv("WAIT_FOR_STDIN") != "" {
 		os.Stdin.Read(make([]byte, 1))
@@ -100,7 +100,7 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("half a state file: %v", err)
 	}
 	if _, err := Open(Config{Dir: filepath.Join(t.TempDir(), "My_Node")}); err == nil {
-		t.Error("a name that is no name for a node")
+		t.Error("a node got an invalid name")
 	}
 }
 

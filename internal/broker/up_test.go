@@ -107,7 +107,7 @@ func TestUpStartsWhatAMQPURLNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		process.Kill() // behind the back of its Node
+		process.Kill() // without telling its Node
 		harness.Eventually(t, 10*time.Second, "it has ended", func() bool { return !node.Running() })
 	} else if err := node.Kill(t.Context()); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// This file is the client of another make: plain amqp091-go, which knows nothing of amqpx.
+// This file is a client for the tests: plain amqp091-go, without amqpx.
 
 // Channel opens a channel in confirm mode, on a connection of its own that is closed when the
 // test ends.
@@ -36,7 +36,7 @@ func open(t testing.TB, url string) (*amqp.Connection, *amqp.Channel) {
 	return conn, ch
 }
 
-// DeclareQueue declares a queue as every lesson's port does: durable, of type quorum.
+// DeclareQueue declares a queue as lessons 1, 2 and 6 do in every language: durable, of type quorum.
 func DeclareQueue(t testing.TB, ch *amqp.Channel, name string) {
 	t.Helper()
 	_, err := ch.QueueDeclare(name, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
@@ -45,7 +45,7 @@ func DeclareQueue(t testing.TB, ch *amqp.Channel, name string) {
 	}
 }
 
-// DeclareExchange declares an exchange as every lesson's port does: not durable.
+// DeclareExchange declares an exchange as lessons 3 to 5 do in every language: not durable.
 func DeclareExchange(t testing.TB, ch *amqp.Channel, name, kind string) {
 	t.Helper()
 	if err := ch.ExchangeDeclare(name, kind, false, false, false, false, nil); err != nil {
@@ -63,7 +63,7 @@ func Publish(t testing.TB, ch *amqp.Channel, exchange, key string, bodies ...str
 	PublishMessages(t, ch, exchange, key, messages...)
 }
 
-// PublishMessages is Publish for messages whose properties matter.
+// PublishMessages is Publish for messages with properties.
 func PublishMessages(t testing.TB, ch *amqp.Channel, exchange, key string, messages ...amqp.Publishing) {
 	t.Helper()
 	confirms := make([]*amqp.DeferredConfirmation, len(messages))
@@ -82,7 +82,7 @@ func PublishMessages(t testing.TB, ch *amqp.Channel, exchange, key string, messa
 	}
 }
 
-// Get takes the next message out of a queue, which must have one.
+// Get takes the next message out of a queue. If there is none, the test fails.
 func Get(t testing.TB, ch *amqp.Channel, queue string) amqp.Delivery {
 	t.Helper()
 	d, ok, err := ch.Get(queue, true)
@@ -92,7 +92,7 @@ func Get(t testing.TB, ch *amqp.Channel, queue string) amqp.Delivery {
 	return d
 }
 
-// Consume consumes from a queue; deliveries are to be acknowledged. A prefetch of 0 is no limit.
+// Consume consumes from a queue. Acknowledge its deliveries. A prefetch of 0 is no limit.
 func Consume(t testing.TB, ch *amqp.Channel, queue string, prefetch int) <-chan amqp.Delivery {
 	t.Helper()
 	if err := ch.Qos(prefetch, 0, false); err != nil {
@@ -140,8 +140,7 @@ func (v *Vhost) Drain(queue string) []amqp.Delivery {
 	}
 }
 
-// AwaitReady waits, up to a minute, until there is a queue of this name that holds so many messages
-// which no consumer has.
+// AwaitReady waits, up to a minute, until the queue exists and has this many messages ready.
 func (v *Vhost) AwaitReady(queue string, ready int) {
 	t := v.broker.t
 	t.Helper()
@@ -149,8 +148,8 @@ func (v *Vhost) AwaitReady(queue string, ready int) {
 		func() bool { return v.HasQueue(queue) && v.Queue(queue).Ready == ready })
 }
 
-// AwaitQueue waits, up to a minute, until the broker reports so many messages of a queue as ready
-// and so many as delivered and not acknowledged. See Queue: that takes it about a second.
+// AwaitQueue waits, up to a minute, until the broker reports this many messages of the queue as ready
+// and this many as unacknowledged. Its figures are about a second old: see Queue.
 func (v *Vhost) AwaitQueue(queue string, ready, unacked int) {
 	t := v.broker.t
 	t.Helper()

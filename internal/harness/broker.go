@@ -1,5 +1,5 @@
-// Package harness gives tests a real RabbitMQ, as net/http/httptest gives them a real server, and
-// runs the programs of the lessons as a learner does in a terminal. The demos run them with it as well.
+// Package harness gives tests a real RabbitMQ, as net/http/httptest gives them a real server. It also
+// runs the programs of the lessons as a learner does in a terminal, for the tests and for the demos.
 //
 // NewVhost is for most tests: a virtual host of the test's own, on the broker that `make test`
 // started for all of them. Tests run in parallel on it and never see each other's queues.
@@ -13,7 +13,7 @@
 //	broker.Kill()
 //	broker.Up()
 //
-// Both are gone when the test ends. What goes wrong ends the test.
+// The harness removes both when the test ends. If something in it fails, it fails the test.
 package harness
 
 import (
@@ -35,8 +35,8 @@ type Broker struct {
 	shared bool
 }
 
-// SharedBroker returns the broker that `make test` started. It is everybody's: a test may look at it
-// and ask rabbitmqctl about it, but not stop it.
+// SharedBroker returns the broker that `make test` started for all tests. A test may ask it and
+// rabbitmqctl for information, but must not stop it.
 func SharedBroker(t testing.TB) *Broker {
 	t.Helper()
 	node, err := broker.Open(broker.Config{Dir: sharedDir(t)})
@@ -63,14 +63,14 @@ func Config(lines ...string) Option {
 	return func(c *broker.Config) { c.Lines = append(c.Lines, lines...) }
 }
 
-// TLS makes the broker speak TLS on a port of its own (Broker.TLSAddress). The folder dir holds
-// its ca.pem, cert.pem and key.pem, readable for everybody. Config("ssl_options.verify =
-// verify_peer", "ssl_options.fail_if_no_peer_cert = true") makes it ask for a client certificate.
+// TLS makes the broker speak TLS on a port of its own (Broker.TLSAddress). The folder dir must hold
+// ca.pem, cert.pem and key.pem, readable for everybody. Config("ssl_options.verify = verify_peer",
+// "ssl_options.fail_if_no_peer_cert = true") makes the broker ask for a client certificate.
 func TLS(dir string) Option { return func(c *broker.Config) { c.TLS = dir } }
 
 // StartBroker starts a broker for this test alone, waits until it answers (4 to 8 s), and removes it
-// with its data when the test ends. It is of the kind that `make test` uses: BROKER, RABBITMQ_ROOT
-// and BROKER_CONFIG mean what they mean there.
+// with its data when the test ends. BROKER, RABBITMQ_ROOT and BROKER_CONFIG choose its kind, as for
+// `make test`.
 func StartBroker(t testing.TB, opts ...Option) *Broker {
 	t.Helper()
 	wish, err := broker.FromEnv()
@@ -78,7 +78,7 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 		t.Fatal(err)
 	}
 	config := wish.Config
-	// The name says whose it is: what an interrupted test run leaves is removed with the shared broker.
+	// The name begins like the shared broker's: if the run is interrupted, both are removed together.
 	config.Dir = sharedDir(t) + "-" + randomHex()
 	config.AMQPPort, config.ManagementPort = 0, 0
 	for _, option := range opts {
@@ -102,7 +102,7 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 	return b
 }
 
-// chatter is what a broker logs of the comings and goings of its clients.
+// chatter matches what a broker logs when clients come and go.
 var chatter = regexp.MustCompile(`(?m)^.*\[info\].*\b(accepting AMQP connection|authenticated|closing AMQP connection|client-provided name)\b.*\n`)
 
 // URL returns the broker's AMQP URL, with guest's credentials and the default virtual host.
@@ -114,10 +114,10 @@ func (b *Broker) ManagementURL() string { return b.node.ManagementURL() }
 // TLSAddress returns the host and port where a broker with the option TLS speaks it.
 func (b *Broker) TLSAddress() string { return fmt.Sprintf("localhost:%d", b.node.TLSPort) }
 
-// SaveQueues has the broker write down which quorum queues it has. By itself RabbitMQ (3.10 and
-// 4.3) does so up to a second after a quorum queue is declared, and a node that is killed before
-// loses what is in the queue, confirmed or not. A test that kills a broker for another reason
-// calls SaveQueues between its declarations and Kill.
+// SaveQueues makes the broker write its table of quorum queues to the disk. By itself, RabbitMQ (3.10
+// and 4.3) does so up to a second after it has declared a quorum queue. If it is killed before that,
+// it loses what is in the queue, confirmed or not. Call SaveQueues between a declaration and Kill,
+// unless that loss is what you test.
 func (b *Broker) SaveQueues() {
 	b.t.Helper()
 	b.Ctl("eval", "ok = dets:sync(ra_directory_reverse).")
@@ -135,7 +135,7 @@ func (b *Broker) Pause() { b.t.Helper(); b.own((*broker.Node).Pause) }
 // Resume lets a frozen broker go on.
 func (b *Broker) Resume() { b.t.Helper(); b.own((*broker.Node).Resume) }
 
-// own does something to a broker of the test's own.
+// own calls do with the test's own broker.
 func (b *Broker) own(do func(*broker.Node, context.Context) error) {
 	b.t.Helper()
 	if b.shared {
@@ -146,7 +146,7 @@ func (b *Broker) own(do func(*broker.Node, context.Context) error) {
 	}
 }
 
-// Ctl runs rabbitmqctl on the broker and returns what it prints. It takes about half a second.
+// Ctl runs rabbitmqctl on the broker (about half a second) and returns what it prints.
 func (b *Broker) Ctl(args ...string) string {
 	b.t.Helper()
 	out, err := b.node.Ctl(context.Background(), args...)
@@ -158,8 +158,8 @@ func (b *Broker) Ctl(args ...string) string {
 
 func randomHex() string { return fmt.Sprintf("%08x", rand.Uint32()) }
 
-// Eventually waits until condition holds, and ends the test when it does not within timeout.
-// what says what was waited for. It asks every 20 ms; a condition may take longer to answer.
+// Eventually waits until condition holds, and fails the test if it does not within timeout. what
+// describes the condition. Eventually checks it every 20 ms, or less often if the check takes longer.
 func Eventually(t testing.TB, timeout time.Duration, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(timeout)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The first line of each consumer: it has declared and bound all that it needs, and consumes.
+// The first line of each consumer. When it is printed, the program has declared and bound all that
+// it needs, and consumes.
 const (
 	WaitingForMessages = " [*] Waiting for messages. To exit press CTRL+C"
 	WaitingForLogs     = " [*] Waiting for logs. To exit press CTRL+C"
@@ -17,7 +18,7 @@ const (
 // A Consumer is a program of the lessons that takes messages until it is stopped.
 type Consumer struct {
 	Program       string
-	Args          []string // with which it gets what is published to the exchange with the key
+	Args          []string // with these it gets what is published to Exchange with Key
 	Ready         string   // its first line
 	Exchange, Key string
 	Prints        string // what a line for a message begins with; the body follows
@@ -57,8 +58,8 @@ func Publishers() []string {
 	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic"}
 }
 
-// WantFailure waits for the end of a program whose run must fail, and expects what the lessons'
-// programs promise for that: exit status 1, and one line on stderr, which it returns.
+// WantFailure waits for the end of a program that must fail: with exit status 1, and one line on
+// stderr, which it returns.
 func WantFailure(t testing.TB, p *Process) string {
 	t.Helper()
 	if status := p.Wait(); status != 1 || len(p.Stderr()) != 1 || !strings.HasPrefix(p.Stderr()[0], " [!] ") {

@@ -18,11 +18,11 @@ import (
 	"time"
 )
 
-// deadline bounds every wait for an event. It is for tests that fail: it only
-// has to be longer than what the slowest machine needs.
+// deadline bounds every wait for an event. Only a failing test waits that long, so it must be
+// longer than what the slowest machine needs.
 const deadline = time.Minute
 
-// T is who a program is run for: a test, a benchmark, or a demo.
+// T is what runs a program: a test, a benchmark, or a demo.
 type T interface {
 	Helper()
 	Cleanup(func())
@@ -32,12 +32,12 @@ type T interface {
 	Fatalf(format string, args ...any) // does not return
 }
 
-// Main builds the programs, and others whose packages are named, and runs the
+// Main builds the programs of the lessons and those of the packages others, and runs the
 // tests of a package. Call it from TestMain: os.Exit(harness.Main(m)).
 func Main(m *testing.M, others ...string) int {
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() != "" {
-		return m.Run() // fuzz tests need no programs, and each of their workers comes here
+		return m.Run() // fuzz tests need no programs, and each fuzz worker calls Main
 	}
 	dir, err := os.MkdirTemp("", "programs-")
 	if err == nil {
@@ -48,8 +48,7 @@ func Main(m *testing.M, others ...string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// A program with the race detector would stay for a second after its end, to see
-	// whether a race comes yet.
+	// The race detector would let each program wait for a second at its end, for late races.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	return m.Run()
 }
@@ -57,10 +56,10 @@ func Main(m *testing.M, others ...string) int {
 // programs is the environment variable that names the folder with the built programs.
 const programs = "TEST_PROGRAMS"
 
-// Build builds the programs, and others whose packages are named, into a folder, where Path
-// finds them from then on; with the race detector if the caller has it. It does nothing where
-// TEST_PROGRAMS names a folder with programs already: scripts/bench.sh builds them once for
-// several runs, and the demos' tests have theirs.
+// Build builds the programs of the lessons and those of the packages others into a folder, where
+// Path then finds them. It uses the race detector if the caller does. If TEST_PROGRAMS already
+// names a folder, it does nothing: scripts/bench.sh builds the programs once for several runs, and
+// the demos' tests have theirs.
 func Build(dir string, others ...string) error {
 	if os.Getenv(programs) != "" {
 		return nil
@@ -85,7 +84,7 @@ func Path(name string) string {
 	return filepath.Join(os.Getenv(programs), name)
 }
 
-// A Process is a program that was started, with what it has printed so far.
+// A Process is a started program and what it has printed so far.
 type Process struct {
 	t    T
 	name string
@@ -106,8 +105,8 @@ type Line struct {
 	At     time.Time
 }
 
-// Start starts a program with the broker's URL in AMQP_URL. The process is killed
-// when the test ends, if it is still there.
+// Start starts a program with the broker's URL in AMQP_URL. It kills the process when the
+// test ends, if it still runs.
 func Start(t T, url, name string, args ...string) *Process {
 	t.Helper()
 	cmd := exec.Command(Path(name), args...)
@@ -118,8 +117,8 @@ func Start(t T, url, name string, args ...string) *Process {
 // StartCmd is Start for any program and environment.
 func StartCmd(t T, cmd *exec.Cmd) *Process { t.Helper(); return start(t, cmd, nil) }
 
-// StartShown is StartCmd for somebody who watches: it gives each line to show before Await can find
-// it. Like a terminal it keeps the order of all lines, and marks none of them as Stderr.
+// StartShown is StartCmd for the demos: it passes each line to show before Await can find it. As in a
+// terminal, the lines of stdout and stderr keep their order, and none is marked as Stderr.
 func StartShown(t T, cmd *exec.Cmd, show func(text string)) *Process {
 	t.Helper()
 	return start(t, cmd, show)
@@ -161,7 +160,7 @@ func start(t T, cmd *exec.Cmd, show func(string)) *Process {
 	return p
 }
 
-// crash is what no program may print, in whatever state it ends.
+// crash is what no program may print.
 var crash = regexp.MustCompile(`panic: |goroutine \d|DATA RACE`)
 
 // An output cuts what a program writes into lines.
@@ -194,9 +193,9 @@ func (p *Process) add(line Line) {
 	p.more = make(chan struct{})
 }
 
-// Await waits for a line that contains text and returns it. It looks at the lines of stdout and of
-// stderr that came after the last ones it found there: which of the two came first is not known.
-// It fails the test when the program ends, or a minute passes, without that line.
+// Await waits for a line that contains text and returns it. It looks at the lines of stdout after the
+// last one that it found there, and at those of stderr likewise: their order is not known. It fails the
+// test if the program ends, or a minute passes, without that line.
 func (p *Process) Await(text string) Line {
 	p.t.Helper()
 	timeout := time.After(deadline)
@@ -219,7 +218,7 @@ func (p *Process) Await(text string) Line {
 		select {
 		case <-more:
 		case <-p.done:
-			ended = true // its last lines are in by now
+			ended = true // then all its lines are read
 		case <-timeout:
 			p.t.Fatalf("%s has not printed %q within %v", p.name, text, deadline)
 		}
@@ -248,7 +247,7 @@ func (p *Process) texts(stderr bool) (texts []string) {
 	return texts
 }
 
-// Output returns all that was printed so far, stderr marked, long lines cut.
+// Output returns all that was printed so far. It marks stderr, and cuts long lines.
 func (p *Process) Output() string {
 	var b bytes.Buffer
 	mark := map[bool]string{false: "out", true: "err"}
@@ -258,14 +257,13 @@ func (p *Process) Output() string {
 	return b.String()
 }
 
-// Interrupt is Ctrl+C: SIGINT, or on Windows CTRL_BREAK, which a Go program cannot tell from it.
+// Interrupt sends Ctrl+C: SIGINT, or on Windows CTRL_BREAK, which looks the same to a Go program.
 func (p *Process) Interrupt() { p.t.Helper(); p.Signal(os.Interrupt) }
 
-// Kill is kill -9, and so nothing that the process could answer.
+// Kill ends the process as kill -9 does: it has no time to react.
 func (p *Process) Kill() { p.t.Helper(); p.Signal(os.Kill) }
 
-// Signal sends a signal, on Windows only os.Interrupt and os.Kill. That the process has ended
-// already is no failure.
+// Signal sends a signal, on Windows only os.Interrupt or os.Kill. The process may have ended already.
 func (p *Process) Signal(s os.Signal) {
 	p.t.Helper()
 	if err := signal(p.cmd.Process, s); err != nil && !errors.Is(err, os.ErrProcessDone) && p.Running() {
@@ -299,7 +297,7 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Exits waits for the end of the process and fails the test if its exit status is another one.
+// Exits waits for the end of the process, and fails the test if its exit status is another.
 func (p *Process) Exits(status int) {
 	p.t.Helper()
 	if got := p.Wait(); got != status {
@@ -307,15 +305,15 @@ func (p *Process) Exits(status int) {
 	}
 }
 
-// Stop presses Ctrl+C and expects what the contract promises: exit status 0.
+// Stop sends Ctrl+C and expects exit status 0.
 func (p *Process) Stop() {
 	p.t.Helper()
 	p.Interrupt()
 	p.Exits(0)
 }
 
-// Run runs a program to its end, expects the exit status, and returns the process
-// for a look at what it printed.
+// Run runs a program to its end, expects the exit status, and returns the process with
+// what it printed.
 func Run(t T, url string, status int, name string, args ...string) *Process {
 	t.Helper()
 	p := Start(t, url, name, args...)

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// Somebody who listens and never answers keeps a program waiting.
+// A server that never answers keeps a program waiting.
 func silentBroker(t *testing.T) (url string, connected func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +57,7 @@ func TestProcessIsKilledWithItsTest(t *testing.T) {
 	}
 }
 
-// failing is a test that fails, without failing ours.
+// failing is a test that may fail without failing ours.
 type failing struct {
 	*testing.T
 	said string

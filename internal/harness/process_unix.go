@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// makeInterruptible has nothing to do: a signal can be sent to any process.
+// makeInterruptible does nothing: any process can be sent a signal.
 func makeInterruptible(*exec.Cmd) {}
 
 func signal(p *os.Process, s os.Signal) error { return p.Signal(s) }

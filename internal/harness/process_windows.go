@@ -6,13 +6,13 @@ import (
 	"syscall"
 )
 
-// makeInterruptible gives the program a process group of its own. Windows sends a console event to
-// a whole group, and the program must be alone in it.
+// makeInterruptible gives the program a process group of its own, because Windows sends a console event
+// to a whole group.
 func makeInterruptible(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 
-// signal sends CTRL_BREAK for os.Interrupt: a group that is not the console's own does not get CTRL_C.
+// signal sends CTRL_BREAK for os.Interrupt: CTRL_C does not reach a group that is not the console's own.
 func signal(p *os.Process, s os.Signal) error {
 	if s != os.Interrupt {
 		return p.Signal(s)

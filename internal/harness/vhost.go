@@ -24,7 +24,7 @@ type Vhost struct {
 }
 
 // NewVhost makes a virtual host on the broker that all tests share, and removes it with all
-// that is in it when the test ends.
+// its contents when the test ends.
 func NewVhost(t testing.TB) *Vhost {
 	t.Helper()
 	v := SharedBroker(t).NewVhost()
@@ -37,10 +37,10 @@ var notInName = regexp.MustCompile(`[^A-Za-z0-9]+`)
 // NewVhost makes a virtual host on this broker. It stays as long as the broker does.
 func (b *Broker) NewVhost() *Vhost {
 	b.t.Helper()
-	// The test's name in it tells a reader of the broker's log or console whose it is.
+	// In the broker's log and console, the test's name shows which test made the virtual host.
 	name := strings.Trim(notInName.ReplaceAllString(b.t.Name(), "-"), "-")
 	name = name[:min(len(name), 60)] + "-" + randomHex()
-	b.api(http.MethodPut, "/vhosts/"+name, nil, nil) // guest, who makes it, gets all permissions
+	b.api(http.MethodPut, "/vhosts/"+name, nil, nil) // guest makes it, and so gets all permissions
 	return &Vhost{Name: name, URL: b.URL() + name, broker: b}
 }
 
@@ -51,9 +51,9 @@ type Queue struct {
 	Consumers int
 }
 
-// Queue returns what the queue holds now; the test ends when there is no such queue. Ready and
-// Consumers are exact. Unacked is as old as the broker's own figures, up to a second or so:
-// wait for it with Eventually.
+// Queue returns what the queue holds now. If there is no such queue, the test fails. Ready and
+// Consumers are exact. Unacked is up to a second old, like the broker's own figures: wait for it with
+// Eventually.
 func (v *Vhost) Queue(name string) Queue {
 	t := v.broker.t
 	t.Helper()
@@ -64,8 +64,8 @@ func (v *Vhost) Queue(name string) Queue {
 		t.Fatalf("queue %q: %v", name, err)
 	}
 	result := Queue{Ready: q.Messages, Consumers: q.Consumers}
-	// Without the statistics, which are several seconds old, the totals come straight from
-	// the queues' own counters.
+	// Without the statistics, which may be several seconds old, the totals come from the queues'
+	// own counters.
 	var queues []struct {
 		Name    string
 		Unacked int `json:"messages_unacknowledged"`
@@ -79,7 +79,7 @@ func (v *Vhost) Queue(name string) Queue {
 	return result
 }
 
-// HasQueue says whether there is such a queue.
+// HasQueue reports whether there is such a queue.
 func (v *Vhost) HasQueue(name string) bool {
 	v.broker.t.Helper()
 	return slices.Contains(v.Queues(), name)
@@ -88,14 +88,14 @@ func (v *Vhost) HasQueue(name string) bool {
 // Queues returns the names of all queues.
 func (v *Vhost) Queues() []string { v.broker.t.Helper(); return v.names("queues") }
 
-// Describe fills things, a pointer to a slice of structs, with what the management API tells of the
+// Describe fills things, a pointer to a slice of structs, with what the management API says about the
 // virtual host's "queues", "exchanges" or "bindings".
 func (v *Vhost) Describe(what string, things any) {
 	v.broker.t.Helper()
 	v.broker.api(http.MethodGet, "/"+what+"/"+v.Name+"?disable_stats=true", nil, things)
 }
 
-// Exchanges returns the names of all exchanges but the predeclared ones.
+// Exchanges returns the names of all exchanges except the predeclared ones.
 func (v *Vhost) Exchanges() []string {
 	v.broker.t.Helper()
 	return slices.DeleteFunc(v.names("exchanges"), func(name string) bool {
@@ -132,8 +132,8 @@ func (v *Vhost) Connections() (n int) {
 	return n
 }
 
-// CloseConnections has the broker close all connections to this virtual host, with
-// CONNECTION_FORCED and the reason given.
+// CloseConnections makes the broker close all connections to this virtual host, with
+// CONNECTION_FORCED and the reason.
 func (v *Vhost) CloseConnections(reason string) {
 	v.broker.t.Helper()
 	v.broker.Ctl("close_all_connections", "--vhost", v.Name, reason)
@@ -148,9 +148,9 @@ func (v *Vhost) SetPolicy(name, pattern string, definition map[string]any) {
 	}, nil)
 }
 
-// AddUser makes a user who may configure, write and read in this virtual host what these regular
-// expressions match ("" is nothing), and nothing elsewhere. It returns the AMQP URL for the user, with
-// a password that nobody else has. The user is removed when the test ends.
+// AddUser makes a user who may configure, write and read what these regular expressions match ("" is
+// nothing), in this virtual host only. It returns the AMQP URL for the user, with a password of the
+// user's own, and removes the user when the test ends.
 func (v *Vhost) AddUser(configure, write, read string) string {
 	t := v.broker.t
 	t.Helper()
@@ -173,9 +173,8 @@ func (b *Broker) Version() string {
 	return overview.Version
 }
 
-// api is API, and ends the test where it fails. It asks a question again, up to 5 s, where the API
-// fails with status 500: RabbitMQ 3.10 now and then does so while a connection or a queue that it
-// is to tell of goes away.
+// api is API, and fails the test on an error. For up to 5 s it repeats a GET that failed with status
+// 500: RabbitMQ 3.10 now and then answers so while a connection or a queue that it reports goes away.
 func (b *Broker) api(method, path string, request, response any) {
 	b.t.Helper()
 	err := API(b.ManagementURL(), method, path, request, response)
@@ -190,8 +189,9 @@ func (b *Broker) api(method, path string, request, response any) {
 
 var errServer = errors.New("500 Internal Server Error")
 
-// API makes a request of the management API at this URL, with the credentials in it. The path is
-// without "/api"; request and response are JSON, or nil. An answer that is no success is an error.
+// API sends a request to the management API at this URL, which has the credentials. Give the path
+// without "/api", and request and response as values for JSON, or nil. Any status but success is an
+// error.
 func API(management, method, path string, request, response any) error {
 	var body bytes.Buffer
 	if request != nil {
@@ -204,7 +204,7 @@ func API(management, method, path string, request, response any) error {
 		return errors.New("the URL of the management API is not a URL") // the cause repeats the password
 	}
 	req.Header.Set("Content-Type", "application/json")
-	// No connections are kept: a test that looks for leaked goroutines would find them.
+	// Keep no connections: a test that looks for leaked goroutines would find them.
 	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-// explain is err in one line: what happened, and what to do next where that is known.
+// explain returns err in one line: what happened, and what to do next if that is known.
 func explain(err error) string {
 	if next := advice(err); next != "" {
 		return strings.TrimSuffix(describe(err), ".") + ". " + next
@@ -23,7 +23,7 @@ func explain(err error) string {
 	return describe(err)
 }
 
-// describe is err in one line, in the broker's own words if it has refused something.
+// describe returns err in one line, in the broker's own words if the broker refused something.
 func describe(err error) string {
 	text := err.Error()
 	var refusal *amqp.Error
@@ -52,7 +52,7 @@ func advice(err error) string {
 		return "Check the user name and the password in AMQP_URL or -url (guest may often connect from the broker's own machine only)"
 	case errors.Is(err, amqp.ErrVhost):
 		return "Check the virtual host in AMQP_URL or -url"
-	case errors.As(err, &refusal) && refusal.Server: // and not only the library's word
+	case errors.As(err, &refusal) && refusal.Server: // the broker sent it; the library did not make it up
 		return adviceOn(refusal)
 	case errors.As(err, &authority):
 		return "If the broker's certificate comes from a CA of your own, name its file: amqps://...?cacertfile=ca.pem"
@@ -106,7 +106,7 @@ func adviceOn(refusal *amqp.Error) string {
 	return ""
 }
 
-// inVhost is rabbitmqctl's option for a virtual host other than its default.
+// inVhost returns rabbitmqctl's option for a virtual host, "" for its default.
 func inVhost(vhost string) string {
 	if vhost == "" || vhost == "/" {
 		return ""

@@ -25,7 +25,7 @@ func dialError(cause error) error {
 	return fmt.Errorf("%w to amqp://broker:5672/: %w", amqpx.ErrConnect, cause)
 }
 
-// refusedOnWindows reads as on Windows, where the system's texts end with a full stop.
+// refusedOnWindows is an error as on Windows, where the system's texts end with a full stop.
 type refusedOnWindows struct{}
 
 func (refusedOnWindows) Error() string { return "connectex: Connection refused." }
@@ -36,8 +36,8 @@ func TestEveryErrorNamesTheWayOut(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		err  error
-		want []string // what the line has
-		not  []string // what it has not
+		want []string // what the line must have
+		not  []string // what it must not have
 	}{
 		{"not a URL", fmt.Errorf("%w: it cannot be parsed", amqpx.ErrURL),
 			[]string{"not an AMQP URL", "AMQP_URL", "amqp://user:password@localhost:5672/", "percent-encoded"}, nil},
@@ -90,12 +90,12 @@ func TestEveryErrorNamesTheWayOut(t *testing.T) {
 			line := explain(test.err)
 			for _, want := range test.want {
 				if !strings.Contains(line, want) {
-					t.Errorf("explain = %q\nhas not: %q", line, want)
+					t.Errorf("explain = %q\nlacks: %q", line, want)
 				}
 			}
 			for _, not := range append(test.not, "\n") {
 				if strings.Contains(line, not) {
-					t.Errorf("explain = %q\nhas: %q", line, not)
+					t.Errorf("explain = %q\nmust not have: %q", line, not)
 				}
 			}
 		})

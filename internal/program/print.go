@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// Printf prints one line for the reader, in one piece, and escapes what must not reach a
-// terminal. If it cannot be written, because the disk is full or the reader is gone, the
-// process ends: a message that nobody saw must not be acknowledged.
+// Printf prints one line for the reader, in one write, and escapes what must not reach a
+// terminal. If it cannot write the line, because the disk is full or the reader is gone, it
+// ends the process: a message that nobody saw must not be acknowledged.
 func Printf(format string, args ...any) {
 	if _, err := io.WriteString(os.Stdout, escape(fmt.Sprintf(format, args...))+"\n"); err != nil {
 		log.Printf("cannot write to stdout: %v", err)
@@ -21,7 +21,7 @@ func Printf(format string, args ...any) {
 	}
 }
 
-// printable is for the logger: it escapes each of its lines.
+// printable escapes each line that the logger writes.
 type printable struct{ io.Writer }
 
 func (w printable) Write(line []byte) (int, error) {
@@ -31,8 +31,8 @@ func (w printable) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// escape escapes, as in a Go string, what text from elsewhere could drive a terminal with:
-// control characters, characters that reorder text, and bytes that are not UTF-8.
+// escape escapes, as in a Go string, whatever could drive a terminal: control characters,
+// characters that reorder text, and bytes that are not UTF-8.
 func escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

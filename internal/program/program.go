@@ -20,8 +20,8 @@ import (
 const (
 	defaultURL = "amqp://guest:guest@localhost:5672/"
 
-	// patience is how long a program may take to end before it tells the user
-	// what keeps it.
+	// patience is how long a program may take to end before it tells the user why
+	// it has not ended yet.
 	patience = 500 * time.Millisecond
 )
 
@@ -65,21 +65,23 @@ func (p *Program) PrefetchVar(prefetch *int, value int, usage string) {
 	})
 }
 
-// errUsage marks what the user can mend on the command line.
+// errUsage marks an error that the user can mend on the command line.
 type errUsage struct{ error }
 
-// Usagef makes an error for wrong arguments: Main prints the usage with it, and exits
-// with status 2.
+// Usagef makes an error for wrong arguments. If run returns it, Main prints it with the usage
+// and exits with status 2.
 func Usagef(format string, args ...any) error { return errUsage{fmt.Errorf(format, args...)} }
 
 // Main parses the command line, calls run with the broker's URL and the positional
 // arguments, and exits: with 0 after success, after -h, and when the user stopped the
-// program; with 1 after a failure, told in one line on stderr; with 2 after wrong usage.
+// program; with 1 after a failure, which it prints in one line on stderr; with 2 after
+// wrong usage.
 //
-// The first Ctrl+C or SIGTERM ends the context, the second one the process.
+// The first Ctrl+C or SIGTERM ends the context, the second one the process. So run must
+// return soon after its context has ended.
 func (p *Program) Main(run func(ctx context.Context, url string, args []string) error) {
 	log.SetFlags(0)
-	log.SetOutput(printable{os.Stderr}) // a line may repeat what a stranger said
+	log.SetOutput(printable{os.Stderr}) // a line may repeat text from somewhere else
 	log.SetPrefix(" [!] ")
 	os.Exit(p.main(run))
 }
@@ -93,7 +95,7 @@ func (p *Program) main(run func(ctx context.Context, url string, args []string) 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
-		stop() // from here on a signal does what it does to any program
+		stop() // from here on a signal ends the process
 		time.AfterFunc(patience, func() {
 			log.Print("finishing what is in hand; press CTRL+C again to leave at once")
 		})
@@ -131,7 +133,7 @@ func (p *Program) parse(args []string) error {
 	case err != nil:
 		return p.explainValue(err)
 	case p.usage.Args == "" && p.NArg() > 0:
-		// Not repeated: it may be a URL with a password that was meant for -url.
+		// The argument is not repeated: it may be a URL with a password, meant for -url.
 		return errors.New("this program takes no arguments, only flags")
 	case p.usage.Args != "" && p.usage.Args[0] != '[' && p.NArg() == 0:
 		return fmt.Errorf("missing argument: %s", p.usage.Args)
@@ -145,7 +147,7 @@ func (p *Program) parse(args []string) error {
 	return nil
 }
 
-// explainValue says what a flag wants where package flag says only "parse error".
+// explainValue says what value a flag takes if package flag says only "parse error".
 func (p *Program) explainValue(err error) error {
 	if strings.Contains(err.Error(), "://") {
 		return errors.New("a URL is not what this flag wants; it belongs behind -url") // it may hold a password
@@ -165,8 +167,8 @@ func (p *Program) wrongUsage(err error) int {
 	return 2
 }
 
-// CheckKeys makes an error for wrong arguments if a routing or binding key is longer
-// than the 255 bytes that AMQP has room for.
+// CheckKeys returns an error for wrong arguments if a routing or binding key is longer
+// than AMQP's 255 bytes.
 func CheckKeys(keys ...string) error {
 	for _, key := range keys {
 		if len(key) > 255 {

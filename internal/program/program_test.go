@@ -42,7 +42,7 @@ func TestNumberOfArguments(t *testing.T) {
 	}
 }
 
-// Package flag says "parse error" and no more.
+// Package flag says only "parse error".
 func TestWrongValueTellsWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{"-n=10,000": "like 50", "-unit=5": "like 1s", "-unit=": "like 1s", "-n=1e3": "like 50", "-b=maybe": "like false"} {

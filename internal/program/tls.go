@@ -12,13 +12,13 @@ import (
 
 var errTLSFile = errors.New("the URL names no usable certificate")
 
-// checkTLSFiles says which file that the URL names for TLS is not of use. amqp091-go would
-// pass over a CA file without a certificate and over half of a client certificate. See
-// https://www.rabbitmq.com/docs/uri-query-parameters.
+// checkTLSFiles returns an error if a file that the URL names for TLS cannot be used.
+// amqp091-go would ignore a CA file without a certificate, and half of a client certificate.
+// See https://www.rabbitmq.com/docs/uri-query-parameters.
 func checkTLSFiles(url string) error {
 	uri, err := amqp.ParseURI(url)
 	if err != nil || uri.Scheme != "amqps" {
-		return nil // a wrong URL is told by who connects to it
+		return nil // whoever connects reports a wrong URL
 	}
 	if uri.CACertFile != "" {
 		ca, err := os.ReadFile(uri.CACertFile)

@@ -39,7 +39,7 @@ func main() {
 	if interrupted {
 		os.Exit(130)
 	}
-	if ended, ok := err.(*exec.ExitError); ok { // of ctl's, or the user's, program: it has said what is wrong
+	if ended, ok := err.(*exec.ExitError); ok { // ctl, or the program of run, has said what is wrong
 		os.Exit(ended.ExitCode())
 	}
 	if err != nil {
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// runOnOwn runs a program on a broker of its own. Whatever broker the machine has is left alone.
+// runOnOwn runs a program on a broker of its own, and leaves any other broker alone.
 func runOnOwn(ctx context.Context, config broker.Config, program []string) (err error) {
 	config.Dir = filepath.Join(filepath.Dir(config.Dir), fmt.Sprintf("test-%d", os.Getpid()))
 	config.AMQPPort, config.ManagementPort = 0, 0
@@ -100,7 +100,7 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 		return err
 	}
 	defer func() {
-		if left := removeAll(node.Dir); left != nil { // else main wants the program's own exit status
+		if left := removeAll(node.Dir); left != nil { // otherwise main needs the program's own exit status
 			err = errors.Join(err, left)
 		}
 	}()
@@ -116,15 +116,15 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 
 	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
 	cmd.Env = append(os.Environ(), "TEST_AMQP_URL="+node.URL(), "TEST_BROKER="+node.Dir, "TEST_BROKER_VERSION="+version,
-		"RABBITMQ_ROOT="+config.Root) // as it may have been relative to this folder
+		"RABBITMQ_ROOT="+config.Root) // it may have been relative to this folder
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	// At Ctrl+C it may end by itself, before it is killed.
+	// After Ctrl+C, the program has ten seconds to end by itself.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd.Run()
 }
 
-// removeAll removes a broker, and those that the program has left, whose names are this one's and more.
+// removeAll removes a broker, and those that the program has left: their names begin with this one's.
 func removeAll(dir string) (err error) {
 	left, _ := filepath.Glob(dir + "-*")
 	for _, dir := range append(left, dir) {

@@ -6,7 +6,7 @@ import (
 )
 
 func confirms(s *stage) {
-	s.watch("Watch the last figure of each line: how much sooner the same messages are safe than one by one.")
+	s.watch("Watch the last figure of each line: how many times as fast as one by one each way is.")
 
 	publisher := s.run("publisher", "publisher_confirms -n 2000")
 	ways := publisher.printed(" [x] ")
@@ -14,7 +14,7 @@ func confirms(s *stage) {
 	var faster float64
 	if len(ways) == 3 {
 		last := ways[2][strings.LastIndex(ways[2], ", ")+len(", "):]
-		fmt.Sscanf(last, "%f times one by one", &faster) // leaves 0 if it is no such line
+		fmt.Sscanf(last, "%f times one by one", &faster) // leaves 0 if the line is another one
 	}
 	s.claim(len(ways) == 3 && len(publisher.printed(" [!] ")) == 0,
 		"each way has published 2000 messages, none refused, and found all of them in the queue")

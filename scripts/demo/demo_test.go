@@ -32,7 +32,7 @@ func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string
 	}
 }
 
-// It compares times, and so runs before the tests that are parallel.
+// It compares times, so it is not parallel.
 func TestEveryClaimHolds(t *testing.T) {
 	vhost := harness.NewVhost(t)
 	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc")
@@ -40,7 +40,7 @@ func TestEveryClaimHolds(t *testing.T) {
 	p.Await("All 24 claims hold")
 	wantEntities(t, vhost, nil, nil)
 	if strings.Contains(p.Output(), "\x1b") {
-		t.Error("there are colours in what is no terminal")
+		t.Error("there are colours although stdout is no terminal")
 	}
 }
 
@@ -79,7 +79,7 @@ func TestInterruptedDemoLeavesNothing(t *testing.T) {
 	wantEntities(t, vhost, nil, nil)
 }
 
-// As in `make demo | head -2`.
+// The reader goes away, as in `make demo | head -2`.
 func TestDemoWithoutAReaderLeavesNothing(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -139,8 +139,8 @@ func TestBrokenClaimFailsTheDemo(t *testing.T) {
 	harness.Start(t, vhost.URL, "receive_logs").Await("Waiting") // hears what nobody should
 	p := demo(t, vhost.URL, "pubsub")
 	p.Exits(1)
-	p.Await("✗ a line for nobody is discarded")
-	p.Await("✓ two receivers get a copy each")
+	p.Await("✗ a line that nobody listens for is discarded")
+	p.Await("✓ each of two receivers gets a copy")
 }
 
 func TestLessonEndsWhereItCannotGoOn(t *testing.T) {

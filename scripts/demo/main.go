@@ -5,9 +5,9 @@
 //	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms]
 //
 // It runs on the broker that `make up` would find or start, so that the console shows
-// what happens: on one that was started here in a virtual host of its own, else in the
-// one that AMQP_URL names. What was there before stays as it was. The programs are built
-// into the folder .bin.
+// what happens. On a broker that was started here, it makes a virtual host of its own;
+// otherwise it uses the one that AMQP_URL names, and leaves it as it was. It builds the
+// programs into the folder .bin.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A lesson names what its programs declare on the broker, and acts itself out.
+// A lesson has the names of what its programs declare, and a function that acts it out.
 type lesson struct {
 	name, title       string
 	queues, exchanges []string
@@ -53,8 +53,8 @@ func main() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [LESSON...]\n\nActs lessons out, all or the named ones: %s.\n", names())
 	}
 	flag.Parse()
-	// Whatever ends a demo, it must still put the broker in order: neither a closed
-	// terminal nor a reader that is gone (`make demo | head`) may end it on the spot.
+	// However a demo ends, it must put the broker in order again. So a closed terminal, or a
+	// reader that is gone (`make demo | head`), must not end it on the spot.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

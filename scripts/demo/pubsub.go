@@ -22,9 +22,9 @@ func pubsub(s *stage) {
 
 	both := []string{"A line for two", "A line for three"}
 	s.claim(len(unheard.printed(" [!] nobody is listening")) == 1,
-		"a line for nobody is discarded: the emitter says so, and it is no failure")
+		"a line that nobody listens for is discarded, and the emitter says so without failing")
 	s.claim(slices.Equal(receiver1.printed(" [x] "), both) && slices.Equal(receiver2.printed(" [x] "), both),
-		"two receivers get a copy each of the same lines")
+		"each of two receivers gets a copy of every line")
 	s.claim(slices.Equal(late.printed(" [x] "), both[1:]),
 		"a receiver that comes late gets none of the earlier lines")
 }

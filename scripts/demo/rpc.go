@@ -20,13 +20,13 @@ func rpc(s *stage) {
 	server1.Stop()
 	server2.Stop()
 
-	s.watch("Now a request without a server. It must not be left for a server that starts too late.")
+	s.watch("Now a request without a server. A server that starts too late must not get it.")
 	alone := s.launch("client-1", "rpc_client -timeout 1s 30")
 	alone.Exits(1)
 	expired := s.holds("rpc_queue", 0)
 
 	s.claim(sameAnswers(client1, "55", "6765", "832040") && sameAnswers(client2, "610", "75025", "9227465"),
-		"of requests made all at once, each client gets the answers to its own")
+		"each client gets the answers to its own requests, though all are made at once")
 	s.claim(shared, "the servers share the queue of requests")
 	s.claim(len(refused.printed(" [!] fib(-1): the server refused")) == 1 &&
 		len(refused.printed(" [!] fib(1000000): the server refused")) == 1,

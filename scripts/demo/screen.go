@@ -11,7 +11,7 @@ import (
 type screen struct {
 	out    *os.File
 	colour bool
-	giveUp func(error) // is called when nothing can be shown any more
+	giveUp func(error) // the screen calls it when it cannot show anything any more
 
 	mu     sync.Mutex
 	labels []string // in order of appearance, which gives them their colours
@@ -47,7 +47,7 @@ func (s *screen) printf(format string, args ...any) {
 	}
 }
 
-// label is what stands before the lines of a program.
+// label returns what stands before each line of a program.
 func (s *screen) label(name string) string {
 	colours := []int{36, 33, 35, 34, 32, 96} // cyan, yellow, magenta, blue, green, bright cyan
 	s.mu.Lock()

@@ -14,8 +14,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A stage is where one lesson is acted out. To the harness it is what a test is: when
-// a program does not do what the lesson waits for, the lesson ends there.
+// A stage is where one lesson is acted out. The harness uses it as a test: if a program
+// does not do what the lesson waits for, the lesson ends there.
 type stage struct {
 	ctx    context.Context // ends when the demo is interrupted, and the programs with it
 	vhost  *vhost
@@ -43,7 +43,7 @@ func (s *stage) act(lesson func(*stage)) error {
 }
 
 func (s *stage) Helper()                {}
-func (s *stage) Logf(string, ...any)    {} // what there is to tell of a program is on the screen
+func (s *stage) Logf(string, ...any)    {} // the screen shows all that a program prints
 func (s *stage) Failed() bool           { return s.err != nil }
 func (s *stage) Cleanup(cleanup func()) { s.cleanups = append(s.cleanups, cleanup) }
 
@@ -57,10 +57,10 @@ func (s *stage) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// watch tells the reader what comes and what to look at.
+// watch tells the reader what comes next and what to look at.
 func (s *stage) watch(text string) { s.screen.printf("\n%s\n\n", text) }
 
-// claim says whether something is as the lesson claims.
+// claim prints whether a claim of the lesson holds.
 func (s *stage) claim(holds bool, format string, args ...any) {
 	if s.claims == 0 {
 		s.screen.printf("\n")
@@ -74,7 +74,7 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 	s.screen.printf("%s %s\n", mark, fmt.Sprintf(format, args...))
 }
 
-// soon reports whether something is the case, or comes to be within ten seconds.
+// soon reports whether something is true, or becomes true within ten seconds.
 func (s *stage) soon(is func() bool) bool {
 	timeout := time.After(10 * time.Second)
 	for !is() {
@@ -89,9 +89,9 @@ func (s *stage) soon(is func() bool) bool {
 	return true
 }
 
-// holds reports whether n messages wait in the queue, or do so soon, and nobody
-// consumes from it: a consumer that stops counts until the messages that it did
-// not acknowledge are back in the queue.
+// holds reports whether, now or soon, n messages wait in the queue and nobody consumes
+// from it. A consumer that stops counts until its unacknowledged messages are back in
+// the queue.
 func (s *stage) holds(queue string, n int) bool {
 	return s.soon(func() bool {
 		q, err := s.vhost.inspect(queue)
@@ -105,10 +105,10 @@ func (s *stage) holds(queue string, n int) bool {
 // A process is a program that runs, or ran, on the stage.
 type process struct{ *harness.Process }
 
-// launch starts a program, given as one would type it in the terminal with that label.
+// launch starts a program in the terminal with that label; command is what one would type.
 func (s *stage) launch(label, command string) process {
 	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
-	// A phrase in quotes arrives as several words here. The programs join them anyway.
+	// Quotes do not group words here, but the programs join their words anyway.
 	words := strings.Fields(strings.ReplaceAll(command, "'", ""))
 	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
 	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
@@ -122,7 +122,7 @@ func (s *stage) start(label, command, ready string) process {
 	return p
 }
 
-// run launches a program, and waits until it has ended well.
+// run launches a program, and waits until it has ended with success.
 func (s *stage) run(label, command string) process {
 	p := s.launch(label, command)
 	p.Exits(0)
@@ -131,7 +131,7 @@ func (s *stage) run(label, command string) process {
 
 func (s *stage) show(label, text string) { s.screen.printf("%s%s\n", s.screen.label(label), text) }
 
-// printed returns the lines that begin with prefix, without it.
+// printed returns the lines that begin with prefix, without the prefix.
 func (p process) printed(prefix string) (texts []string) {
 	for _, line := range p.Lines() {
 		if text, ok := strings.CutPrefix(line.Text, prefix); ok {

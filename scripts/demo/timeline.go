@@ -12,11 +12,11 @@ import (
 
 // A timeline shows who worked when.
 type timeline struct {
-	rows     []string      // one a worker, with a bar a task
+	rows     []string      // one for each worker, with a bar for each task
 	makespan time.Duration // from the first task's arrival to the last one's end
 }
 
-// column is the time that a character of a row stands for.
+// column is the time that one character of a row stands for.
 const column = 100 * time.Millisecond
 
 // newTimeline takes what each of the workers has printed.

@@ -3,7 +3,7 @@ package main
 import "slices"
 
 func topics(s *stage) {
-	s.watch("Watch the dots: * stands for exactly one word of the routing key, # for any number, also none.")
+	s.watch("Watch the dots: * stands for exactly one word of the routing key, # for zero or more.")
 
 	star := s.start("receiver-1", "receive_logs_topic 'kern.*'", "Waiting for logs")
 	hash := s.start("receiver-2", "receive_logs_topic 'kern.#'", "Waiting for logs")
@@ -24,11 +24,11 @@ func topics(s *stage) {
 	s.claim(slices.Equal(star.printed(" [x] "), []string{"kern.info:two", "kern.critical:five"}),
 		"kern.* matches kern.info and kern.critical, and neither kern nor kern.disk.full: * is exactly one word")
 	s.claim(slices.Equal(hash.printed(" [x] "), []string{"kern:one", "kern.info:two", "kern.disk.full:three", "kern.critical:five"}),
-		"kern.# matches all of these, and not auth.critical: # is zero words or more")
+		"kern.# matches all of these, and not auth.critical: # is zero or more words")
 	s.claim(slices.Equal(twice.printed(" [x] "), []string{"auth.critical:four", "kern.critical:five"}),
 		"auth.critical matches both keys of a queue, *.critical and auth.*, and arrives once")
 	s.claim(len(unmatched.printed(" [!] nobody is listening for this topic")) == 1,
-		"cron.daily.critical matches none of them, not *.critical either, and is discarded")
+		"cron.daily.critical matches none of them, not even *.critical, and is discarded")
 	s.claim(len(everything.printed(" [x] ")) == 5,
 		"# matches everything that was published since it was bound")
 }

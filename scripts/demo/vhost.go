@@ -16,11 +16,11 @@ import (
 type vhost struct {
 	url    string // what the programs get as AMQP_URL
 	conn   *amqp.Connection
-	remove func() error // takes away the virtual host, if it was made for the demos
+	remove func() error // removes the virtual host, if it was made for the demos
 }
 
-// openVhost connects to the virtual host of amqpURL. With the management API of a broker
-// that may be used freely, it makes one for the demos.
+// openVhost connects to the virtual host of amqpURL. If it is given a management API, it makes
+// a virtual host for the demos instead.
 func openVhost(amqpURL, managementURL string) (_ *vhost, err error) {
 	v := &vhost{url: amqpURL, remove: func() error { return nil }}
 	if managementURL != "" {
@@ -30,7 +30,7 @@ func openVhost(amqpURL, managementURL string) (_ *vhost, err error) {
 		}
 		u.Path = fmt.Sprintf("/demo-%d", os.Getpid())
 		v.url = u.String()
-		// Ctrl+C does not interrupt this request: whether there is something to remove must be known.
+		// Ctrl+C does not interrupt this request: we must know whether to remove the virtual host.
 		if err := harness.API(managementURL, http.MethodPut, "/vhosts"+u.Path, nil, nil); err != nil {
 			return nil, fmt.Errorf("make the demo's virtual host: %w", err)
 		}
@@ -44,10 +44,10 @@ func openVhost(amqpURL, managementURL string) (_ *vhost, err error) {
 
 // close disconnects, and removes the virtual host that openVhost has made.
 func (v *vhost) close() error {
-	// The lock would go away with the connection, but only some time after it.
+	// The lock would vanish with the connection, but only some time after it.
 	v.onChannel(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDelete(lockQueue, false, false, false)
-		return err // if it is another demo's
+		return err // if the lock is another demo's
 	})
 	v.conn.Close() // fails if the connection is lost, which closes it as well
 	if err := v.remove(); err != nil {
@@ -58,8 +58,8 @@ func (v *vhost) close() error {
 
 const lockQueue = "demo-lock"
 
-// lock keeps a second demo out of the virtual host: nobody else can declare the
-// exclusive queue as long as this connection lives.
+// lock keeps a second demo out of the virtual host: while this connection lives, no other can
+// declare the exclusive queue.
 func (v *vhost) lock() error {
 	err := v.onChannel(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(lockQueue, false, true, true, false, nil)
@@ -71,8 +71,8 @@ func (v *vhost) lock() error {
 	return err
 }
 
-// prepare makes sure that the lesson can use its queues and exchanges without harm to
-// anybody, and has them put in order again when the lesson ends: what is new goes.
+// prepare ends the lesson if somebody else uses its queues. When the lesson ends, it deletes
+// the queues and exchanges that are new, and empties the others.
 func (s *stage) prepare(l lesson) {
 	for _, name := range l.queues {
 		queue, err := s.vhost.inspect(name)
@@ -83,7 +83,7 @@ func (s *stage) prepare(l lesson) {
 			s.Fatalf("look at queue %q: %w", name, err)
 		case queue.Messages > 0 || queue.Consumers > 0:
 			s.Fatalf("queue %q is in use (messages: %d, consumers: %d), and the demo would mix with it: "+
-				"let AMQP_URL name another virtual host or another broker", name, queue.Messages, queue.Consumers)
+				"set AMQP_URL to another virtual host or another broker", name, queue.Messages, queue.Consumers)
 		default: // it stays, as empty as it is
 			s.tidy(func(ch *amqp.Channel) error { _, err := ch.QueuePurge(name, false); return err })
 		}
@@ -100,7 +100,7 @@ func (s *stage) prepare(l lesson) {
 	}
 }
 
-// tidy has something done when the lesson has ended.
+// tidy calls do when the lesson has ended.
 func (s *stage) tidy(do func(*amqp.Channel) error) {
 	s.Cleanup(func() {
 		if err := s.vhost.onChannel(do); err != nil {
@@ -109,8 +109,8 @@ func (s *stage) tidy(do func(*amqp.Channel) error) {
 	})
 }
 
-// inspect returns how many messages of a queue wait, and how many consumers it
-// has. The messages that a consumer has but did not acknowledge do not count.
+// inspect returns how many messages of a queue are ready, and how many consumers it has.
+// Unacknowledged messages do not count.
 func (v *vhost) inspect(name string) (queue amqp.Queue, err error) {
 	err = v.onChannel(func(ch *amqp.Channel) error {
 		queue, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)

@@ -48,14 +48,14 @@ func workqueue(s *stage) {
 		fair.makespan.Seconds(), roundRobin.makespan.Seconds())
 }
 
-// workers starts two of them.
+// workers starts two workers.
 func (s *stage) workers(flags string) (worker1, worker2 process) {
 	worker1 = s.start("worker-1", "worker "+flags, "Waiting for messages")
 	worker2 = s.start("worker-2", "worker "+flags, "Waiting for messages")
 	return worker1, worker2
 }
 
-// tasks sends them one after another.
+// tasks sends tasks one after another.
 func (s *stage) tasks(names ...string) {
 	for _, name := range names {
 		s.run("sender", "new_task Task "+name)
@@ -74,7 +74,7 @@ func (s *stage) share(flags string, tasks ...string) (worker1, worker2 process) 
 	return worker1, worker2
 }
 
-// number returns the number of a task that a worker has received.
+// number returns the number in the name of a task.
 func number(task string) string { return strings.Trim(strings.TrimPrefix(task, "Task "), ".") }
 
 func numbers(worker process) string {

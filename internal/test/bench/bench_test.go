@@ -4,7 +4,7 @@
 //
 // One operation is a fixed amount of work, large enough to measure: run it with -benchtime 1x.
 // The figure is the rate or the time in the benchmark's own unit. Twins run one right after the
-// other, in random order, as a machine that is shared gets faster and slower.
+// other, in random order, because a shared machine gets faster and slower.
 package bench_test
 
 import (
@@ -20,7 +20,7 @@ import (
 // window is how many messages an asynchronous publisher has on their way.
 const window = 1000
 
-// A twin does what its twin does, by other means.
+// A twin does the same work as its twin, with another client.
 type twin struct {
 	by  string
 	run func(b *testing.B)
@@ -38,7 +38,7 @@ func inTurn(b *testing.B, twins ...twin) {
 // reportRate reports n things per second of what the benchmark has timed.
 func reportRate(b *testing.B, n int, unit string) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), unit)
-	b.ReportMetric(0, "ns/op") // an operation is many messages: the time for one is misread easily
+	b.ReportMetric(0, "ns/op") // an operation is many messages, so its time would be misread
 }
 
 func check(b *testing.B, err error) {
@@ -59,7 +59,7 @@ func dial(b *testing.B, url string) *amqp.Channel {
 	return ch
 }
 
-// declare makes an empty durable queue of a kind ("quorum" or "classic") on the vhost.
+// declare makes an empty durable queue of a type ("quorum" or "classic") on the vhost.
 func declare(b *testing.B, vhost *harness.Vhost, kind string) (queue string) {
 	b.Helper()
 	ch := dial(b, vhost.URL)
@@ -72,7 +72,7 @@ func declare(b *testing.B, vhost *harness.Vhost, kind string) (queue string) {
 	return "bench"
 }
 
-// persistent is a message of so many bytes.
+// persistent returns a persistent message of size bytes.
 func persistent(size int) amqp.Publishing {
 	return amqp.Publishing{
 		DeliveryMode: amqp.Persistent,

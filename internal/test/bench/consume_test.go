@@ -13,8 +13,8 @@ import (
 )
 
 // BenchmarkConsume takes small messages out of a quorum queue that is full of them, from
-// basic.consume until the broker has the last acknowledgement. A prefetch of 0 is no limit, for
-// which a quorum queue takes 2000; with automatic acknowledgement there never is another.
+// basic.consume until the broker has the last acknowledgement. A prefetch of 0 is no limit, but a
+// quorum queue then still applies one of 2,000. With automatic acknowledgement there is no limit.
 func BenchmarkConsume(b *testing.B) {
 	vhost := harness.NewVhost(b)
 	bench := func(name string, n, prefetch int, autoAck bool) {
@@ -93,7 +93,7 @@ func consumeAmqpx(b *testing.B, url, queue string, n, prefetch int, autoAck bool
 		if taken < n {
 			return errors.New("the deliveries ended")
 		}
-		// A channel's methods are answered in order: after this the broker has the last
+		// The broker handles a channel's methods in order: after this answer, it has the last
 		// acknowledgement.
 		err = s.Qos(prefetch, 0, false)
 		b.StopTimer()
@@ -105,7 +105,7 @@ func consumePlain(b *testing.B, url, queue string, n, prefetch int, autoAck bool
 	ch := dial(b, url)
 	check(b, ch.Qos(prefetch, 0, false))
 	b.ResetTimer()
-	// Each delivery carries the consumer tag; amqp091-go's own would be a path, and slow.
+	// Each delivery carries the consumer tag. amqp091-go's own is a long path, and slow.
 	deliveries, err := ch.Consume(queue, "plain", autoAck, false, false, false, nil)
 	check(b, err)
 	taken := 0

@@ -10,9 +10,9 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// BenchmarkDispatch has two workers do tasks of which the odd ones are heavy, four dots, and the
-// even ones light, one dot; and measures from the first task to the last "Done". The best
-// possible is half of all the work, done by each.
+// BenchmarkDispatch measures how long two workers take from the first task to the last "Done". The
+// odd tasks are heavy (four dots), the even ones light (one dot). At best, each worker does half of
+// the work.
 func BenchmarkDispatch(b *testing.B) {
 	const (
 		tasks = 16

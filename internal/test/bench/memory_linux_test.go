@@ -13,8 +13,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// BenchmarkMemory measures the memory of an asynchronous publisher that has put a number of
-// messages into the queue, and of a worker that takes some of them out.
+// BenchmarkMemory measures the memory of an asynchronous publisher that has published many
+// messages, and of a worker that takes some of them out.
 func BenchmarkMemory(b *testing.B) {
 	vhost := harness.NewVhost(b)
 	counts := []string{"10000", "100000", "1000000"}
@@ -49,7 +49,7 @@ func BenchmarkMemory(b *testing.B) {
 	check(b, publisher.Wait())
 }
 
-// reportMemory reports how much of a process is in memory now, and how much was at most.
+// reportMemory reports a process's resident memory, now and at its peak.
 func reportMemory(b *testing.B, pid int) {
 	b.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))

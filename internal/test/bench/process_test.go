@@ -8,11 +8,11 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// BenchmarkSend runs a program from its start to its end: cmd/send, and one that publishes the
-// same message without waiting for its confirm.
+// BenchmarkSend runs cmd/send from start to end, and a program that publishes the same message
+// without waiting for its confirm.
 func BenchmarkSend(b *testing.B) {
 	vhost := harness.NewVhost(b)
-	harness.Run(b, vhost.URL, 0, "send") // from here on the queue is there
+	harness.Run(b, vhost.URL, 0, "send") // now the queue exists
 	run := func(name string) func(*testing.B) {
 		return func(b *testing.B) {
 			var took []time.Duration
@@ -27,8 +27,7 @@ func BenchmarkSend(b *testing.B) {
 	inTurn(b, twin{"amqpx", run("send")}, twin{"plain", run("plain_send")})
 }
 
-// BenchmarkReceive starts a consumer and waits for its first line, which says that it waits for
-// messages.
+// BenchmarkReceive starts a consumer and waits until it says that it waits for messages.
 func BenchmarkReceive(b *testing.B) {
 	vhost := harness.NewVhost(b)
 	harness.Run(b, vhost.URL, 0, "send")
@@ -48,7 +47,7 @@ func BenchmarkReceive(b *testing.B) {
 	inTurn(b, twin{"amqpx", run("receive")}, twin{"plain", run("plain_receive")})
 }
 
-// runs is odd: the median is one of them. A single run may fall on a bad moment of the machine.
+// runs is odd, so that the median is one of the runs. A single run may be slow by chance.
 const runs = 41
 
 func reportMedian(b *testing.B, took []time.Duration) {

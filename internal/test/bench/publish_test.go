@@ -49,8 +49,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// Each function publishes a few messages first, so that connecting and what the first message
-// makes the broker do are not measured.
+// Each function first publishes a few messages that it does not measure, because connecting and
+// the first message take longer.
 const warmUp = 20
 
 func oneByOneAmqpx(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
@@ -169,8 +169,8 @@ func asyncAmqpx(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 	}))
 }
 
-// asyncPlain has one goroutine publish and another wait for the confirms in order. Messages
-// have ids, as only these tell which message the broker has returned.
+// asyncPlain publishes in one goroutine and waits for the confirms, in order, in another. Messages
+// have ids, because only an id shows which message the broker has returned.
 func asyncPlain(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 	type outgoing struct {
 		msg     amqp.Publishing
@@ -209,7 +209,7 @@ func asyncPlain(b *testing.B, url, queue string, n int, msg amqp.Publishing) {
 		msg.MessageId = strconv.Itoa(i)
 		confirm, err := ch.PublishWithDeferredConfirm("", queue, true, false, msg)
 		check(b, err)
-		inFlight <- outgoing{msg, confirm} // waits while the window is full
+		inFlight <- outgoing{msg, confirm} // blocks while the window is full
 	}
 	<-all
 	b.StopTimer()

@@ -16,11 +16,11 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// publishTimeout is how long a publisher goes on trying. See package amqpx.
+// publishTimeout is how long a publisher keeps trying.
 const publishTimeout = 30 * time.Second
 
-// With the memory alarm raised, the broker reads nothing from a connection that
-// publishes, not even that it wants to end.
+// During a memory alarm, the broker reads nothing from a connection that publishes, not
+// even that it wants to close.
 func TestMemoryAlarm(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
@@ -37,7 +37,7 @@ func TestMemoryAlarm(t *testing.T) {
 	raise()
 
 	t.Run("publisher", func(t *testing.T) {
-		// Each of these is told, and its user does not want to wait.
+		// Each of these says that it is blocked, and its user stops it.
 		for program, args := range map[string][]string{
 			"send":               nil,
 			"new_task":           {strings.Repeat("x", 100_000)},
@@ -57,7 +57,7 @@ func TestMemoryAlarm(t *testing.T) {
 				}
 			})
 		}
-		// This one waits as long as a publisher does.
+		// This one keeps trying until it gives up.
 		t.Run("to the end", func(t *testing.T) {
 			t.Parallel()
 			p := harness.Start(t, broker.NewVhost().URL, "new_task")
@@ -127,7 +127,7 @@ func TestMemoryAlarm(t *testing.T) {
 	})
 }
 
-// stands returns a condition: that value is above 0 and has not changed for a second.
+// stands returns a condition that holds when value is above 0 and has not changed for a second.
 func stands(value func() int) func() bool {
 	last, since := -1, time.Now()
 	return func() bool {
@@ -138,8 +138,8 @@ func stands(value func() int) func() bool {
 	}
 }
 
-// testBlockedPublisher has several goroutines publish in one session until its socket is full, and
-// expects that each learns why its message is not confirmed when they are stopped.
+// testBlockedPublisher publishes from several goroutines in one session until its socket is full. When
+// they are stopped, each must learn why its message is not confirmed.
 func testBlockedPublisher(t *testing.T, url string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -175,7 +175,7 @@ func testBlockedPublisher(t *testing.T, url string) {
 	if took := time.Since(start); took > time.Second+slack {
 		t.Errorf("the end took %v", took)
 	}
-	inDoubt := 0 // at least the one that is stuck in a write; the others may still wait for their turn
+	inDoubt := 0 // at least the one that is stuck in a write; the others may still be waiting for their turn
 	for range goroutines {
 		err := <-fates
 		if errors.Is(err, amqpx.ErrUnconfirmed) {

@@ -13,22 +13,22 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A connection that ends in the middle of the log-in, or of a frame soon after it,
-// is a broken network: no wrong password, and no end for a consumer.
+// If a connection ends in the middle of the log-in, or of a frame soon after it, the
+// consumer neither ends nor speaks of a wrong password.
 func TestConsumerComesBackAfterACut(t *testing.T) {
 	t.Parallel()
 	testReconnection(t, true)
 }
 
-// The same, but the connection falls silent. Before the first heartbeat only a
-// deadline can tell.
+// The same, but the connection falls silent. Before the first heartbeat, only a deadline
+// can notice.
 func TestConsumerComesBackAfterASilence(t *testing.T) {
 	t.Parallel()
 	testReconnection(t, false)
 }
 
-// testReconnection resets a consumer's connection, and lets the next one end, or
-// hang, after so many bytes.
+// testReconnection resets a consumer's connection, and makes the next one end, or hang,
+// after a number of bytes.
 func testReconnection(t *testing.T, cut bool) {
 	opened := login(t, harness.NewVhost(t).URL)
 	const tune, openOk, channelOpenOk = 20, 13, 16 // bytes of these frames
@@ -66,7 +66,7 @@ func testReconnection(t *testing.T, cut bool) {
 	}
 }
 
-// However often a connection breaks during the log-in: that is no wrong password.
+// However often a connection breaks during the log-in, no program speaks of a wrong password.
 func TestBrokenLogInIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -85,8 +85,8 @@ func TestBrokenLogInIsNoRefusal(t *testing.T) {
 	p.Stop()
 }
 
-// A program whose first connection is cut off says so, and does not look for the
-// fault in the password. One that was logged in by then publishes again.
+// A program whose first connection is cut off says so, without speaking of the password. If
+// it was logged in by then, it publishes again.
 func TestPublisherIsCutOff(t *testing.T) {
 	t.Parallel()
 	opened := login(t, harness.NewVhost(t).URL)
@@ -112,8 +112,8 @@ func TestPublisherIsCutOff(t *testing.T) {
 					return
 				}
 				if strings.Contains(p.Output(), "connection lost") {
-					// RabbitMQ 3.10 refuses what comes for a queue that it is still making,
-					// as the connection asked for that was cut off.
+					// RabbitMQ 3.10 refuses messages for a queue that it is still making, at the
+					// request of the connection that was cut off.
 					lines := p.Stderr()
 					if last := lines[len(lines)-1]; last != ` [!] publish to queue "task_queue": the broker refused the message` {
 						t.Errorf("new_task printed:\n%s", p.Output())
@@ -129,8 +129,8 @@ func TestPublisherIsCutOff(t *testing.T) {
 	}
 }
 
-// The broker falls silent while a program declares its queue. A program that
-// nobody needs any more does not wait for the heartbeats to find out.
+// The broker falls silent while a program declares its queue. After Ctrl+C, the program
+// does not wait until the heartbeats notice.
 func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	opened := login(t, harness.NewVhost(t).URL)
@@ -139,7 +139,7 @@ func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
 		"send":               time.Second,
 		"receive":            time.Second,
 		"rpc_client":         time.Second,
-		"publisher_confirms": 4 * time.Second, // in 3 of which it wants to delete its queue
+		"publisher_confirms": 4 * time.Second, // for 3 of them it tries to delete its queue
 	} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
@@ -155,8 +155,8 @@ func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
 	}
 }
 
-// The task is done, but the broker never hears of it: it can only have it done
-// again, and it says so. What it has heard of is not done again.
+// The task is done, but its acknowledgement never reaches the broker. So the task is done
+// again, marked as redelivered. What was acknowledged is not done again.
 func TestTaskIsDoneAgainWhenItsAcknowledgementIsLost(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

@@ -16,8 +16,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A consumer loses its connection again and again. In the end it holds no more
-// than it did after the first times.
+// A consumer loses its connection again and again. At the end it holds no more than after
+// the first times.
 func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it counts goroutines
 	reconnections := size(8, 50)
 	v := harness.NewVhost(t)
@@ -48,8 +48,8 @@ func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it cou
 	receive := harness.StartConsumer(t, url, "receive")
 	<-consuming
 
-	// The broker closes the connection, or it just breaks. A rabbitmqctl for each
-	// time would take too long.
+	// Either the broker closes the connection, or it just breaks. Running rabbitmqctl each time
+	// would take too long.
 	reconnect := func(i int) {
 		if i%5 == 0 {
 			v.CloseConnections("fault test")
@@ -61,8 +61,8 @@ func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it cou
 	}
 	reconnect(0)
 	reconnect(1)
-	// The runtime keeps for later what it needed for the goroutines that have ended.
-	// It gets enough of it here, so that the heap grows by what leaks only.
+	// The runtime keeps the memory of goroutines that have ended. Here it gets enough of it, so
+	// that the heap then grows only by leaks.
 	var many sync.WaitGroup
 	end := make(chan struct{})
 	for range 200 {
@@ -90,7 +90,7 @@ func TestReconnectionsLeaveNothingBehind(t *testing.T) { // not parallel: it cou
 	}
 }
 
-// holding is what the test process and the program receive hold.
+// holding counts what the test process and the program receive hold.
 type holding struct{ goroutines, heap, files, receiveFiles int }
 
 func (h holding) String() string {
@@ -98,7 +98,7 @@ func (h holding) String() string {
 		h.goroutines, h.files, h.heap>>10, h.receiveFiles)
 }
 
-// hold waits until what is on its way out is gone: until the figures stay.
+// hold waits until the figures stay the same.
 func hold(t *testing.T, receive *harness.Process) (h holding) {
 	t.Helper()
 	same := 0
@@ -115,14 +115,14 @@ func hold(t *testing.T, receive *harness.Process) (h holding) {
 		return same == 10
 	})
 	runtime.GC()
-	runtime.GC() // what finalizers have let go in the first
+	runtime.GC() // frees what finalizers released in the first
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	h.heap = int(m.HeapAlloc)
 	return h
 }
 
-// goroutines counts the goroutines of this process, but for the proxy's: see proxyLeaks.
+// goroutines counts the goroutines of this process, except the proxy's: see proxyLeaks.
 func goroutines() (n int) {
 	stacks := make([]byte, 1<<20)
 	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {

@@ -1,7 +1,6 @@
-// Package faults_test breaks what the programs stand on: the broker, the
-// connection, the programs themselves. What must come out of it is in the name
-// of each test. The short forms run with all other tests; -soak runs the full
-// ones.
+// Package faults_test breaks the broker, the connection and the programs themselves. The
+// name of each test says what must happen then. Some tests have a short form, which runs
+// with all other tests; -soak runs the full one.
 package faults_test
 
 import (
@@ -27,11 +26,11 @@ type programs struct{ *testing.M }
 
 func (p programs) Run() int {
 	flag.Parse()
-	flag.Set("test.parallel", "8") // these tests wait more than they compute
+	flag.Set("test.parallel", "8") // these tests mostly wait
 	return harness.Main(p.M)
 }
 
-// size is the short or the full size of a test.
+// size returns the short or the full size of a test.
 func size(short, full int) int {
 	if *soak {
 		return full
@@ -46,7 +45,7 @@ const (
 	lifetime  = 2 * 2 * time.Second
 )
 
-// dialTimeout bounds the log-in, and slack what a busy machine adds to it.
+// dialTimeout bounds the log-in; slack is what a busy machine may add.
 const (
 	dialTimeout = 5 * time.Second
 	slack       = 2 * time.Second

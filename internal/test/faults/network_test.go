@@ -35,8 +35,8 @@ func TestConsumersComeBackAfterAReset(t *testing.T) {
 	}
 }
 
-// A connection that has become a black hole looks alive. The heartbeats that do
-// not arrive tell, within two intervals.
+// A connection that has become a black hole looks alive. The missing heartbeats show that it
+// is not, within two intervals.
 func TestConsumersComeBackOutOfABlackHole(t *testing.T) {
 	t.Parallel()
 	for _, c := range harness.Consumers() {
@@ -60,8 +60,8 @@ func TestConsumersComeBackOutOfABlackHole(t *testing.T) {
 	}
 }
 
-// A publisher that is blocked in a write holds locks that amqp091-go wants for the
-// end of the connection. See socket in package amqpx.
+// A publisher that is blocked in a write holds locks that amqp091-go needs to close the
+// connection. See socket in package amqpx.
 func TestBlockedPublisherComesBackOutOfABlackHole(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -110,7 +110,7 @@ func TestPublishersComeBackOutOfABlackHole(t *testing.T) {
 	}
 }
 
-// Something accepts the connection and never says a word.
+// A server accepts the connection and never answers.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -145,8 +145,8 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// Client and server lose their connections, in every way, while calls are on
-// their way. Every call gets its answer.
+// Client and server lose their connections, in every way, while calls wait for answers.
+// Every call gets its answer.
 func TestRPCOverABrokenNetwork(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -182,7 +182,7 @@ func TestRPCOverABrokenNetwork(t *testing.T) {
 	}
 }
 
-// A slow network is no broken one.
+// The programs work on a slow network, and do not report it as broken.
 func TestSlowNetworks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -223,8 +223,8 @@ func TestSlowNetworks(t *testing.T) {
 	}
 }
 
-// Every connection of the publisher and of the consumer is cut off after a while,
-// wherever in a frame that is.
+// Every connection of the publisher and of the consumer is cut off after a while, anywhere
+// in a frame.
 func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 	t.Parallel()
 	const count = 2000

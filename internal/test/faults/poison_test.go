@@ -10,8 +10,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A worker that dies of a task leaves it to the next worker, which dies of it as
-// well. A policy puts an end to that, and nobody has to declare the queue anew.
+// A worker that dies of a task leaves it to the next worker, which dies of it as well. A
+// policy ends that, without declaring the queue anew.
 func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -22,7 +22,7 @@ func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 	harness.SharedBroker(t).Ctl("set_policy", "-p", v.Name, "poison", "^task_queue$",
 		`{"delivery-limit":3,"dead-letter-exchange":"","dead-letter-routing-key":"dead_tasks"}`)
 
-	// Each worker crashes as soon as it has the poison in its hands.
+	// Each worker crashes as soon as it has received the poison.
 	crashes := 0
 	for {
 		worker := harness.Start(t, v.URL, "worker")
@@ -60,9 +60,9 @@ func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 	}
 }
 
-// The limit is for tasks that crash a worker. What a worker hands back unharmed,
-// because it was asked to stop, must not use it up: RabbitMQ 4.3 does not count
-// a basic.nack, and the programs use that one. Older versions count all alike.
+// The limit is for tasks that crash a worker. A task that a worker hands back because it was
+// asked to stop should not count towards the limit. The programs use basic.nack for that,
+// which RabbitMQ 4.3 does not count. Older versions count every return.
 func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

@@ -19,7 +19,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A network is the way from a program to its broker: a proxy, with its faults.
+// A network is a proxy between a program and its broker, with faults.
 type network struct {
 	t     testing.TB
 	proxy *toxiproxy.Proxy
@@ -31,19 +31,19 @@ const (
 	downstream = "downstream" // from the broker to the program
 )
 
-// newNetwork opens a way to the broker at rawURL. The network resets its
-// connections when it closes them, as a router does that has been restarted.
+// newNetwork returns a network to the broker at rawURL. When it closes connections, it
+// resets them, as a restarted router does.
 func newNetwork(t testing.TB, rawURL string) *network {
 	t.Helper()
 	toxics.Register("fault", new(fault))
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	n := &network{t: t}
-	// The port must be free again after a reset. So it is none of those that
-	// systems hand out by themselves.
+	// The port must be free again after a reset, so it is not one that the system gives to
+	// clients.
 	for try := 1; ; try++ {
 		listen := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
 		n.proxy = toxiproxy.NewProxy(server, t.Name(), listen, parseURL(t, rawURL).Host)
-		// This toxic is never in force, but has the proxy close with a reset.
+		// This toxic never acts, but makes the proxy close connections with a reset.
 		for _, direction := range []string{upstream, downstream} {
 			n.addToxic(toxics.ToxicWrapper{Type: "reset_peer", Stream: direction, Toxic: &toxics.ResetToxic{}})
 		}
@@ -59,8 +59,8 @@ func newNetwork(t testing.TB, rawURL string) *network {
 	return n
 }
 
-// proxyLeaks are the goroutines of a connection that a fault has stopped, and of
-// one with something to pass on when it was closed: the proxy never ends them.
+// proxyLeaks are goroutines that the proxy never ends: those of a connection that a fault has
+// stopped, and of one that was closed before it had passed everything on.
 var proxyLeaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
 	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).write"),
@@ -76,8 +76,8 @@ func parseURL(t testing.TB, rawURL string) *url.URL {
 	return u
 }
 
-// through returns rawURL with this network before the broker. query is empty or
-// something like "heartbeat=2".
+// through returns rawURL, changed to lead through this network. query is empty or something
+// like "heartbeat=2".
 func (n *network) through(rawURL, query string) string {
 	n.t.Helper()
 	u := parseURL(n.t, rawURL)
@@ -85,8 +85,7 @@ func (n *network) through(rawURL, query string) string {
 	return u.String()
 }
 
-// add adds a toxic to one direction, for all connections, those that are there
-// and those to come.
+// add adds a toxic to one direction of all connections, present and future.
 func (n *network) add(direction, kind string, toxic toxics.Toxic) toxics.Toxic {
 	n.t.Helper()
 	return n.addToxic(toxics.ToxicWrapper{Type: kind, Stream: direction, Toxicity: 1, Toxic: toxic})
@@ -105,7 +104,7 @@ func (n *network) addToxic(toxic toxics.ToxicWrapper) toxics.Toxic {
 	return added.Toxic
 }
 
-// fail gives one direction a fault.
+// fail adds a fault to one direction.
 func (n *network) fail(direction string, f *fault) *fault {
 	n.t.Helper()
 	return n.add(direction, "fault", f).(*fault)
@@ -114,7 +113,7 @@ func (n *network) fail(direction string, f *fault) *fault {
 // down resets all connections and refuses new ones, until up.
 func (n *network) down() { n.proxy.Stop() }
 
-// up may have to wait for its port: a program that was just being started had inherited the socket.
+// up may have to wait for its port: a program that was just being started may have inherited the socket.
 func (n *network) up() {
 	n.t.Helper()
 	harness.Eventually(n.t, 10*time.Second, "the network is up", func() bool { return n.proxy.Start() == nil })
@@ -123,26 +122,25 @@ func (n *network) up() {
 // reset resets all connections; new ones get through.
 func (n *network) reset() { n.t.Helper(); n.down(); n.up() }
 
-// swallow makes a black hole of the connection that is there: nothing arrives any
-// more, and nobody is told. New connections get through, as when a firewall has
-// forgotten the connections that it let pass.
+// swallow makes a black hole of the present connection: nothing arrives any more, and neither
+// side is told. New connections get through, as when a firewall has forgotten its old ones.
 func (n *network) swallow() {
 	n.t.Helper()
 	n.fail(upstream, &fault{Once: true})
 	n.fail(downstream, &fault{Once: true})
 }
 
-// fault is a toxic that ends the flow after so many bytes of a connection. The
-// sender is not told: what it sends fills the buffers, until its writes block.
+// fault is a toxic that ends the flow after a number of bytes of a connection. The sender is
+// not told: what it sends fills the buffers, until its writes block.
 type fault struct {
 	After  int64  `json:"after"`
-	Before []byte `json:"before"` // if not nil, not after so many bytes, but before these
+	Before []byte `json:"before"` // if not nil, the flow ends before these bytes, and After is ignored
 	Cut    bool   `json:"cut"`    // close the connection, instead of letting it hang
-	Once   bool   `json:"once"`   // only one connection has this fault: the one that is there, or the next
+	Once   bool   `json:"once"`   // only one connection has this fault: the present one, or the next
 
-	met    atomic.Int32 // connections with this fault
-	passed atomic.Int64 // bytes that it let through
-	lifted atomic.Bool  // new connections have it no more
+	met    atomic.Int32 // how many connections have met this fault
+	passed atomic.Int64 // how many bytes it has let through
+	lifted atomic.Bool  // new connections do not have it any more
 }
 
 // faultState is what a fault remembers of a connection.

@@ -21,7 +21,7 @@ func persistent(id string) amqp.Publishing {
 }
 
 // publishSideBySide publishes messages to a queue from several goroutines, over as many sessions as
-// it takes, and calls confirmed for each that the broker has. next returns nil when there are no more.
+// it takes, and calls confirmed for each confirmed message. next returns nil when there are no more.
 func publishSideBySide(ctx context.Context, url, queue string, goroutines int, next func() *amqp.Publishing, confirmed func(*amqp.Publishing)) error {
 	var (
 		mu    sync.Mutex
@@ -64,7 +64,7 @@ func publishSideBySide(ctx context.Context, url, queue string, goroutines int, n
 	})
 }
 
-// numberedMessages returns what gives publishSideBySide n messages.
+// numberedMessages returns a function that gives publishSideBySide n messages.
 func numberedMessages(n int, body []byte) func() *amqp.Publishing {
 	i := 0
 	return func() *amqp.Publishing {
@@ -75,9 +75,9 @@ func numberedMessages(n int, body []byte) func() *amqp.Publishing {
 	}
 }
 
-// Persistent messages are published while the broker is killed again and again: by one publisher
-// that waits for each confirm, and by a thousand side by side. What was confirmed must be in the
-// queue at the end, and each message is confirmed once.
+// One publisher that waits for each confirm, and a thousand side by side, publish persistent messages
+// while the broker is killed again and again. At the end, the queue must have every confirmed message,
+// and each message must have been confirmed once.
 func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 	t.Parallel()
 	messages, kills := size(3000, 25_000), size(2, 6)
@@ -187,8 +187,8 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 	}
 }
 
-// A publisher that gets no confirm until its deadline cannot know what became of its message, and
-// says so: alone, and side by side with others.
+// A publisher that gets no confirm before its deadline does not know what became of its message, and
+// says so, whether it publishes alone or beside others.
 func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
@@ -202,7 +202,7 @@ func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	go func() {
 		ended <- amqpx.Run(ctx, broker.URL(), func(s *amqpx.Session) error {
 			to := amqpx.Route{RoutingKey: "confirmed"}
-			if err := s.PublishConfirmed(ctx, to, persistent("before")); err != nil { // from now on there are confirms
+			if err := s.PublishConfirmed(ctx, to, persistent("before")); err != nil { // the channel is in confirm mode now
 				return err
 			}
 			close(connected)

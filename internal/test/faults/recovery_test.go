@@ -15,8 +15,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// recoveryTime is how long a program may take, from the moment that the broker
-// accepts connections, until it is at work again.
+// recoveryTime is how long a program may take to work again after the broker accepts
+// connections.
 const recoveryTime = 2 * time.Second
 
 // The broker is killed while all consumers are at work, and starts again.
@@ -57,7 +57,7 @@ func TestConsumersSurviveBrokerCrash(t *testing.T) {
 		p.Await(" [!] connection lost")
 	}
 	broker.Up()
-	accepting := <-connected // the load came first: it tries ten times as often
+	accepting := <-connected // load connected first, because it tries ten times as often
 	for i, c := range consumers {
 		programs[i].Await(" [!] connected again")
 		waiting := programs[i].Await(c.Ready).At.Sub(accepting)
@@ -74,8 +74,8 @@ func TestConsumersSurviveBrokerCrash(t *testing.T) {
 	}
 }
 
-// load publishes to all consumers, a hundred messages a second each, and connects
-// again whenever it is cut off. It reports the time of each connection.
+// load publishes a hundred messages a second to each consumer, and connects again whenever
+// it is cut off. It reports the time of each connection.
 func load(ctx context.Context, url string, connected chan<- time.Time) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -123,7 +123,7 @@ func load(ctx context.Context, url string, connected chan<- time.Time) {
 	}
 }
 
-// Deleting the queue cancels its consumers, on a connection that lives.
+// Deleting the queue cancels its consumers, while their connections live on.
 func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -142,8 +142,8 @@ func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 	}
 }
 
-// RabbitMQ takes back what a consumer does not acknowledge in time. Version 4.3
-// cancels the consumer; before, it closed the channel with 406.
+// RabbitMQ takes back what a consumer does not acknowledge in time. Version 4.3 then cancels
+// the consumer; older versions close the channel with 406.
 func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
@@ -156,12 +156,12 @@ func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 	harness.Publish(t, ch, "", "task_queue", "first...")
 	slow.Await(" [x] Received first...")
 
-	// While it is busy, its task goes to somebody else.
+	// While it is busy, its task goes to another worker.
 	fast := harness.Start(t, v.URL, "worker", "-unit", "1ms")
 	fast.Await(" [x] Received first... (redelivered)")
 	fast.Await(" [x] Done")
 	if slices.Contains(slow.Stdout(), " [x] Done") {
-		t.Error("the task went back to the queue only when it was done")
+		t.Error("the task went back to the queue only after it was done")
 	}
 	fast.Stop()
 
@@ -175,12 +175,12 @@ func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 	v.AwaitQueue("task_queue", 0, 0)
 }
 
-// A worker has m1 in hand, and m2 to m5 ahead, when its connection is cut.
-// Another takes these five over before it is back, so that it gets m6 next, and
-// m6 has the delivery tag that m1 had. Now it acknowledges m1.
+// A worker holds m1 to m5 when its connection is cut. Another worker takes these five before
+// the first is back. So the first gets m6 next, with the delivery tag that m1 had, and only
+// then acknowledges m1.
 //
-// amqp091-go's recovery takes this for an acknowledgement of m6, which nobody
-// has worked on. If it ever stops doing so, this test says that too.
+// With amqp091-go's recovery, this acknowledges m6, which nobody has worked on. If that ever
+// changes, this test fails.
 func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 	t.Parallel()
 	messages := harness.Numbered("m", 10)
@@ -191,7 +191,7 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 		harness.Publish(t, ch, "", "tasks", messages...)
 		return v
 	}
-	// takeOver cuts the connections, and has another worker take the next five.
+	// takeOver cuts the connections, and lets another worker take the next five.
 	takeOver := func(t *testing.T, v *harness.Vhost) (other *amqp.Channel) {
 		v.CloseConnections("fault test")
 		other = harness.Channel(t, v.URL)
@@ -300,8 +300,8 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 	})
 }
 
-// A broker that still counts the connection that was lost may have no room for a
-// new one. That is no refusal for good.
+// A broker that still counts the lost connection may refuse a new one for lack of room. The
+// consumer must try again.
 func TestConsumerWaitsForRoomForItsConnection(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

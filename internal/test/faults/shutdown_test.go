@@ -27,9 +27,9 @@ func wantEnd(t *testing.T, p *harness.Process, limit time.Duration) {
 	}
 }
 
-// endsWithin starts a program several times, and interrupts it, with Ctrl+C and SIGTERM by turns. It
-// must print no more then, and half of the times be out within the limit: the machine may be busy
-// with other tests.
+// endsWithin starts a program several times, and interrupts it, with Ctrl+C and SIGTERM by turns. The
+// program must then print nothing more. Half of the times it must end within the limit; at the others,
+// the machine may be busy with other tests.
 func endsWithin(t *testing.T, limit time.Duration, start func() *harness.Process) {
 	t.Helper()
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
@@ -45,9 +45,9 @@ func endsWithin(t *testing.T, limit time.Duration, start func() *harness.Process
 		times = append(times, time.Since(began).Round(time.Millisecond))
 	}
 	slices.Sort(times)
-	t.Logf("out in %v", times)
+	t.Logf("ended after %v", times)
 	if median := times[len(times)/2]; median > limit {
-		t.Errorf("out in %v, want %v", median, limit)
+		t.Errorf("ended after %v, want %v", median, limit)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestProgramEndsAtOnceWhileItIsReconnecting(t *testing.T) {
 	})
 }
 
-// The broker is there and says nothing. Somebody who has stopped the program needs no advice.
+// The broker accepts connections and never answers. Whoever has stopped the program needs no advice.
 func TestProgramEndsAtOnceWhileItIsConnecting(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -109,8 +109,8 @@ func TestProgramEndsAtOnceWhileItIsConnecting(t *testing.T) {
 	}
 }
 
-// The task in hand is finished and acknowledged. Then what was delivered behind it is another
-// worker's, in its order.
+// The worker finishes and acknowledges the task in hand. Then another worker gets what was delivered
+// ahead, in order.
 func TestInterruptedWorkerFinishesItsTaskAndHandsTheRestBack(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {

@@ -20,7 +20,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A broker that proves who it is, and wants proof of who its clients are.
+// The broker has a certificate, and asks its clients for one.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newAuthority(t, "our CA"), newAuthority(t, "another CA")
@@ -109,8 +109,8 @@ func TestTLS(t *testing.T) {
 	refused("expired certificate", amqps+good, "certificate has expired", "The broker needs another certificate")
 }
 
-// The broker refuses the log-in of a consumer that comes back. That ends it, and
-// nothing of this shows the password.
+// The broker refuses the log-in of a consumer that comes back. That ends the consumer, and
+// nothing shows the password.
 func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -157,7 +157,7 @@ func newAuthority(t testing.TB, name string) *authority {
 	return a
 }
 
-// sign signs a certificate; the authority's own by itself.
+// sign signs a certificate; the authority signs its own.
 func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -181,7 +181,7 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	return cert, key
 }
 
-// issue writes a certificate for localhost and for clients, which ends then, and its key.
+// issue writes a certificate for localhost and for clients, valid until notAfter, and its key.
 func (a *authority) issue(certFile, keyFile string, notAfter time.Time) {
 	a.t.Helper()
 	cert, key := a.sign(&x509.Certificate{

@@ -10,19 +10,19 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// Workers are killed at random, in the middle of a task or just after it, and
-// others take their place, until all tasks are done.
+// Workers are killed at random, in the middle of a task or just after it, and others take
+// their place, until all tasks are done.
 func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	tasks := harness.Numbered("task.....", size(60, 500))
-	// RabbitMQ 4 gives a task up after 20 redeliveries. This test is not about that.
+	// RabbitMQ 4 would give a task up after 20 redeliveries.
 	v.SetPolicy("no limit here", "^task_queue$", map[string]any{"delivery-limit": 10_000})
 	ch := harness.Channel(t, v.URL)
 	harness.DeclareQueue(t, ch, "task_queue")
 	harness.Publish(t, ch, "", "task_queue", tasks...)
 
-	var lives []*harness.Process // of workers, also of those that are dead
+	var lives []*harness.Process // all workers, dead or alive
 	start := func() *harness.Process {
 		worker := harness.Start(t, v.URL, "worker", "-unit", "4ms")
 		lives = append(lives, worker)
@@ -32,7 +32,7 @@ func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 	kills, reported := 0, 0
 	begin := time.Now()
 	harness.Eventually(t, time.Duration(size(1, 5))*time.Minute, "all tasks are done", func() bool {
-		// A worker that has received between one and five tasks is due.
+		// Kill a worker when it has received between one and five tasks.
 		for i, worker := range workers {
 			if received := len(receivedBy(worker)); received > rand.IntN(5) {
 				worker.Kill()
@@ -74,8 +74,8 @@ func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 			} else if first[r.task]++; first[r.task] > 1 {
 				t.Errorf("%s came again without the mark of a redelivery", r.task)
 			}
-			// With a prefetch count of one, the broker sends the next task when it has
-			// the acknowledgement of the last one.
+			// With a prefetch of 1, the broker sends a task only when it has the
+			// acknowledgement of the one before.
 			if i+1 < len(got) {
 				if acknowledged[r.task]++; acknowledged[r.task] > 1 {
 					t.Errorf("%s was done again though it had been acknowledged", r.task)
@@ -114,8 +114,8 @@ func receivedBy(worker *harness.Process) []receipt {
 	return receipts
 }
 
-// lastOfALife reports whether a worker ended with the task done: it may have
-// acknowledged it, which nobody can see.
+// lastOfALife reports whether a worker ended right after it had done the task. It may have
+// acknowledged the task, which the test cannot see.
 func lastOfALife(lives []*harness.Process, task string) bool {
 	return slices.ContainsFunc(lives, func(worker *harness.Process) bool {
 		got := receivedBy(worker)

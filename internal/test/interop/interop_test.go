@@ -1,12 +1,12 @@
 //go:build interop
 
 // Package interop lets the programs of lessons 1 to 6 talk to programs in other
-// languages, which declare the same queues and exchanges on their own. A broker
-// refuses what two of them declare differently, and a message under another name
-// arrives nowhere.
+// languages, which declare the same queues and exchanges themselves. If two of them
+// declare one differently, the broker refuses it; if they name one differently, the
+// message arrives nowhere.
 //
-// The build tag says that Python with pika and Node with amqplib are there:
-// scripts/interop.sh tells, and installs them.
+// Set the build tag only if Python with pika and Node with amqplib are installed.
+// scripts/interop.sh checks that, and installs them.
 package interop
 
 import (
@@ -57,13 +57,13 @@ func (l language) consume(t *testing.T, url, role string, args ...string) *harne
 	return p
 }
 
-// end ends a program in a way that each of them understands.
+// end ends a program in a way that works in every language.
 func end(p *harness.Process) {
 	p.Kill()
 	p.Wait()
 }
 
-// printed checks all that a program has printed.
+// printed compares all that a program has printed.
 func printed(t *testing.T, p *harness.Process, want ...string) {
 	t.Helper()
 	if got := p.Stdout(); !slices.Equal(got, want) {
@@ -164,9 +164,8 @@ func workQueue(t *testing.T, url string, from, to language, fromFirst bool) {
 		" [x] Received Eine schöne 仕事...", " [x] Done")
 }
 
-// takeOver has workers of two languages at one queue. The first is stuck in a
-// task; so every other task goes to the second, and that one too when the first
-// dies.
+// takeOver runs workers of two languages at one queue. The first is stuck in a task,
+// so the second gets all the others, and also that one when the first dies.
 func takeOver(t *testing.T, url string, first, second language) {
 	stuck := first.consume(t, url, "worker", "-unit", "3600s")
 	second.run(t, url, "new_task", "long.")
@@ -223,9 +222,8 @@ func topics(t *testing.T, url string, from, to language, fromFirst bool) {
 		" [x] critical:größer", " [x] kern.info:größer")
 }
 
-// rpc has several calls in flight at one server. The tutorials' clients leave it to
-// a server to declare the queue of requests; where the client's language comes
-// first, its server does that.
+// rpc makes several calls at once. The tutorials' clients do not declare the queue of
+// requests; if the client's language must declare first, its server does.
 func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 	if fromFirst {
 		end(from.consume(t, url, "rpc_server"))
@@ -241,7 +239,8 @@ func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 		" [.] fib(0)", " [.] fib(1)", " [.] fib(30)", " [.] fib(100)", " [.] fib(7)")
 }
 
-// inAnyOrder compares what a process has printed, as calls that are made at once have no order.
+// inAnyOrder compares what a process has printed, in any order, because calls that are made at
+// once have none.
 func inAnyOrder(t *testing.T, p *harness.Process, want ...string) {
 	t.Helper()
 	got := slices.Sorted(slices.Values(p.Stdout()))
@@ -250,8 +249,8 @@ func inAnyOrder(t *testing.T, p *harness.Process, want ...string) {
 	}
 }
 
-// refused sends what the server does not compute. A client that knows nothing of
-// refusals must get an answer to each, and the server go on.
+// refused sends requests that the server does not compute. A client that does not know
+// about refusals must get an answer to each, and the server must go on.
 func refused(t *testing.T, url string, from, to language) {
 	server := to.consume(t, url, "rpc_server")
 	client := from.run(t, url, "rpc_client", "ten", "-1", "1000000", "10")
@@ -267,8 +266,8 @@ func refused(t *testing.T, url string, from, to language) {
 	}
 }
 
-// sharedRequests has a server of each language at one queue, so that answers
-// overtake each other, and a client of each language.
+// sharedRequests runs a server of each language at one queue, so that answers overtake
+// each other, and a client of each language.
 func sharedRequests(t *testing.T, url string, languages []language) {
 	for _, l := range languages {
 		l.consume(t, url, "rpc_server")

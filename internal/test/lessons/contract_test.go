@@ -36,11 +36,11 @@ func TestProgramsKeepTheCommandLineContract(t *testing.T) {
 	})
 }
 
-// crashed is what no program may print; S3cret is the password of the scripts.
+// crashed matches what no program may print; S3cret is the scripts' password.
 var crashed = regexp.MustCompile(`panic: |goroutine \d|DATA RACE|S3|cret`)
 
 // exits STATUS PROGRAM ARG… runs a program to its end and compares its exit
-// status. What goes to stderr must be as the contract has it for that status.
+// status. On stderr it must print what the contract says for that status.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits STATUS PROGRAM ARG...")
@@ -70,7 +70,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	case 2: // one line, and the usage
 		if stdout != "" || len(lines) < 2 || !strings.HasPrefix(stderr, " [!] ") || !strings.Contains(stderr, "\nUsage:\n  "+args[1]) {
-			ts.Fatalf("not a usage error as the contract has it")
+			ts.Fatalf("the contract wants one line and the usage on stderr, and nothing on stdout")
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// everyProgram is each program with arguments that it can run with.
+// everyProgram returns each program with arguments that it can run with.
 func everyProgram() map[string][]string {
 	all := map[string][]string{"rpc_client": {"-timeout=20s"}} // longer than a connection may take
 	for _, name := range harness.Publishers() {
@@ -27,9 +27,9 @@ func everyProgram() map[string][]string {
 	return all
 }
 
-// wantFailure runs a program that cannot do its work. It must end within the five
-// seconds that connecting may take, with status 1 and nothing but one line on
-// stderr, which has these words.
+// wantFailure runs a program that cannot do its work. The program must end within the five
+// seconds that connecting may take, with status 1 and only one line on stderr, which has
+// these words.
 func wantFailure(t *testing.T, url, name string, words ...string) string {
 	t.Helper()
 	began := time.Now()
@@ -45,7 +45,7 @@ func wantFailure(t *testing.T, url, name string, words ...string) string {
 	}
 	for _, word := range words {
 		if !strings.Contains(line, word) {
-			t.Errorf("%s: %q\nhas not: %s", name, line, word)
+			t.Errorf("%s: %q\nlacks: %s", name, line, word)
 		}
 	}
 	return line
@@ -71,7 +71,7 @@ func TestEveryProgramSaysThatNobodyListens(t *testing.T) {
 	}
 }
 
-// Something else than RabbitMQ answers. That nothing does is TestNobodyAnswers of package faults.
+// Something other than RabbitMQ answers. (If nothing answers: TestNobodyAnswers of package faults.)
 func TestPortOfAnotherServerIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	for what, said := range map[string]string{
@@ -101,7 +101,7 @@ func TestPortOfAnotherServerIsToldAsSuch(t *testing.T) {
 				line := wantFailure(t, "amqp://guest:S3cret@"+socket.Addr().String()+"/", name,
 					"connect to amqp://127.0.0.1:", "names a RabbitMQ that can be reached")
 				if strings.Contains(line, "S3cret") || strings.Contains(line, "password") {
-					t.Errorf("this is no matter of the password: %q", line)
+					t.Errorf("the line speaks of the password, which is not the cause: %q", line)
 				}
 			})
 		}
@@ -113,7 +113,7 @@ func TestUnknownHostIsNamed(t *testing.T) {
 	wantFailure(t, "amqp://guest:S3cret@no-such-host.invalid/", "send", "connect to amqp://no-such-host.invalid/: ")
 }
 
-// Whatever the password is made of: nothing of it may be printed.
+// Whatever characters the password has, no part of it may be printed.
 func TestWrongPasswordIsToldAndNotPrinted(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -171,7 +171,7 @@ func userOf(t *testing.T, rawURL string) (user, password string) {
 	return u.User.Username(), password
 }
 
-// An entity that is there with other arguments is left alone, and named.
+// The programs name an entity that exists with different arguments, and leave it alone.
 func TestOtherArgumentsAreRefused(t *testing.T) {
 	t.Parallel()
 	queue := func(name string, args amqp.Table) func(*amqp.Channel) error {
@@ -216,7 +216,7 @@ func TestOtherArgumentsAreRefused(t *testing.T) {
 	}
 }
 
-// Somebody else holds the queue exclusively.
+// Another connection has declared the queue exclusive.
 func TestQueueInExclusiveUseIsNamed(t *testing.T) {
 	t.Parallel()
 	for queue, names := range map[string][]string{
@@ -242,7 +242,7 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 	for _, test := range []struct {
 		name                   string
 		configure, write, read string
-		words                  []string // beside what to do
+		words                  []string // in addition to what to do
 	}{
 		{"send", no, ".*", ".*", []string{`declare queue "hello"`, "queue 'hello'"}},
 		{"send", ".*", no, ".*", []string{`publish to queue "hello"`, "exchange 'amq.default'"}},
@@ -273,13 +273,13 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 			line := wantFailure(t, url, test.name, append(test.words,
 				"ACCESS_REFUSED", "refused for user '"+user+"'", "make ctl ARGS='set_permissions -p "+v.Name)...)
 			if strings.Contains(line, password) || strings.Contains(line, "unknown") {
-				t.Errorf("the line has what it should not: %q", line)
+				t.Errorf("the line has the password, or says that something is unknown: %q", line)
 			}
 		})
 	}
 }
 
-// What publisher_confirms counts must be its own messages, and others' are not deleted.
+// publisher_confirms must count only its own messages, and must not delete others'.
 func TestOthersMessagesAreNotCounted(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

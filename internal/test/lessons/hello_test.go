@@ -30,7 +30,7 @@ func TestReceiverGetsWhatIsSentLater(t *testing.T) {
 	v := harness.NewVhost(t)
 
 	receive := harness.StartConsumer(t, v.URL, "receive")
-	for range 2 { // to declare what is there is no error
+	for range 2 { // declaring what exists is no error
 		wantStdout(t, harness.Run(t, v.URL, 0, "send"), " [x] Sent Hello World!")
 		receive.Await("Hello World!")
 	}
@@ -40,8 +40,8 @@ func TestReceiverGetsWhatIsSentLater(t *testing.T) {
 }
 
 // A receiver that is stopped in the middle of a backlog has acknowledged what it
-// printed, and leaves the rest to the next. (In which order the next gets it is
-// the broker's business: before 4.0 it puts what was given back at the end.)
+// printed, and leaves the rest to the next. (Before 4.0, the broker puts what was handed
+// back at the end, so the order may change.)
 func TestStoppedReceiverLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

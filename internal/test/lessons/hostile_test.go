@@ -10,8 +10,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// hostile are bodies and keys that a terminal, or a program, could stumble over,
-// and how they are to be printed.
+// hostile has bodies and keys that could drive a terminal or break a program, and how the
+// programs must print them.
 var hostile = []struct{ raw, printed string }{
 	{"", ""},
 	{"\x1b[31mred\x1b[0m \x1b]0;title\x07", `\x1b[31mred\x1b[0m \x1b]0;title\a`},
@@ -28,12 +28,12 @@ var hostile = []struct{ raw, printed string }{
 
 var huge = strings.Repeat("0123456789abcdef", 1<<16) // 1 MB, without a dot
 
-// Whatever the body is, it is printed on one line, whole, and the program goes on.
+// A program prints any body whole, on one line, and goes on.
 func TestHostileBodiesArePrintedOnOneLine(t *testing.T) {
 	t.Parallel()
 	for _, c := range harness.Consumers() {
 		if c.Program == "rpc_server" {
-			continue // it wants numbers: see TestServerSurvivesBadRequests
+			continue // it takes only numbers: see TestServerSurvivesBadRequests
 		}
 		t.Run(c.Program, func(t *testing.T) {
 			t.Parallel()
@@ -85,7 +85,7 @@ func TestHostileKeysArePrintedOnOneLine(t *testing.T) {
 	wantStdout(t, direct, harness.WaitingForLogs, " [x] :body", " [x] "+longest+":body", " [x] the end:.")
 }
 
-// What else a message may carry is none of these programs' business.
+// The programs ignore a message's other properties.
 func TestOtherPropertiesAreNoMatter(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -107,7 +107,7 @@ func TestOtherPropertiesAreNoMatter(t *testing.T) {
 	wantStderr(t, receive)
 }
 
-// A publisher sends what it was given, byte by byte, and prints it escaped.
+// A publisher sends its arguments byte by byte, and prints them escaped.
 func TestHostileArgumentsAreSentByteByByte(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -143,7 +143,7 @@ func TestHostileArgumentsAreSentByteByByte(t *testing.T) {
 		}
 	}
 
-	// 1 MB, in arguments that the system lets through.
+	// 1 MB, in arguments short enough for the system.
 	words := make([]string, 16)
 	for i := range words {
 		words[i] = huge[:1<<16-1]

@@ -55,7 +55,7 @@ func TestDiscardedLogIsNoFailure(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			v := harness.NewVhost(t)
-			// Somebody listens, but to something else.
+			// A receiver listens, but to something else.
 			harness.StartConsumer(t, v.URL, "receive_logs_direct", "info", "errors")
 			harness.StartConsumer(t, v.URL, "receive_logs_topic", "kern", "*.info")
 			emit := harness.Run(t, v.URL, 0, test.name, test.args...)
@@ -141,7 +141,7 @@ func TestTopicPatternsMatchWholeWords(t *testing.T) {
 	}
 }
 
-// A message that matches two bindings of a queue is in it once.
+// A queue gets one copy of a message that matches two of its bindings.
 func TestOverlappingPatternsDeliverOnce(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

@@ -1,6 +1,6 @@
-// Package lessons tests the programs of the lessons as a learner meets them:
-// built, started with arguments, and watched through what they print and through
-// what the broker then holds.
+// Package lessons tests the programs of the lessons as a learner meets them: it builds
+// them, starts them with arguments, and looks at what they print and at what the broker
+// holds.
 package lessons_test
 
 import (
@@ -15,14 +15,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(programs{m}) }
 
-// programs is the tests, which need the built programs.
+// programs builds the programs before the tests run.
 type programs struct{ *testing.M }
 
 func (p programs) Run() int {
-	// The tests wait for processes more than they compute: more of them than there
-	// are processors can run side by side.
+	// The tests mostly wait for processes, so more of them than there are processors can run
+	// side by side.
 	flag.Set("test.parallel", "12")
-	flag.Parse() // -parallel has the last word
+	flag.Parse() // a -parallel of the user overrides it
 	return harness.Main(p.M)
 }
 
@@ -34,8 +34,8 @@ func wantStdout(t testing.TB, p *harness.Process, want ...string) {
 	}
 }
 
-// wantStderr compares all that the program has printed to stderr. That it took
-// half a second to stop may be the machine's fault.
+// wantStderr compares all that the program has printed to stderr, except that it took half a
+// second to stop: the machine may be busy.
 func wantStderr(t testing.TB, p *harness.Process, want ...string) {
 	t.Helper()
 	got := slices.DeleteFunc(p.Stderr(), func(line string) bool {

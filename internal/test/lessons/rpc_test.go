@@ -42,7 +42,7 @@ func TestRPCAnswersEveryCall(t *testing.T) {
 	wantStderr(t, server)
 }
 
-// Several servers share the requests; every answer finds its call.
+// Several servers share the requests, and every call gets its own answer.
 func TestServersShareTheCalls(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -88,7 +88,7 @@ func TestCallWithoutAServerTimesOut(t *testing.T) {
 	wantStdout(t, client, " [x] Requesting fib(5)")
 	wantStderr(t, client, " [!] fib(5): no answer within 2s. rpc_queue has no consumer now: start a server with go run ./cmd/rpc_server")
 
-	// What nobody waits for any more is not computed.
+	// No server computes what nobody waits for any more.
 	v.AwaitReady("rpc_queue", 0)
 	server := harness.StartConsumer(t, v.URL, "rpc_server")
 	wantStdout(t, harness.Run(t, v.URL, 0, "rpc_client", "6"), " [x] Requesting fib(6)", " [.] Got 8")
@@ -96,7 +96,7 @@ func TestCallWithoutAServerTimesOut(t *testing.T) {
 	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(6)")
 }
 
-// What all calls lack alike is told once.
+// The client reports only once what all calls share.
 func TestCallsWithoutAServerAreToldOnce(t *testing.T) {
 	t.Parallel()
 	client := harness.Run(t, harness.NewVhost(t).URL, 1, "rpc_client", "-timeout=2s", "5", "6", "7")
@@ -121,7 +121,7 @@ func TestRequestExpiresWithItsCall(t *testing.T) {
 	}
 }
 
-// What each call lacks is told for each.
+// The client reports each refusal.
 func TestClientTellsEveryRefusal(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -142,8 +142,8 @@ func TestClientTellsEveryRefusal(t *testing.T) {
 	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(10)")
 }
 
-// answersTo makes the queue of a client of another make, which says in its requests whatever it
-// likes, and consumes the answers.
+// answersTo makes the answer queue of a client that is not rpc_client and may request anything, and
+// consumes the answers.
 func answersTo(t *testing.T, ch *amqp.Channel) (replyTo string, answers <-chan amqp.Delivery) {
 	t.Helper()
 	q, err := ch.QueueDeclare("", false, false, true, false, nil)
@@ -181,7 +181,7 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 		server.Await(" [!] refused a request: " + test.reason)
 	}
 
-	// Nobody can be answered.
+	// These requests cannot be answered.
 	for _, replyTo := range []string{
 		"", "no-such-queue", "amq.rabbitmq.reply-to.bogus", "amq.rabbitmq.reply-to.bogus.g1h2.AAAA",
 		"amq.gen-of-somebody-else", "\x1b[2J", "\xff", strings.Repeat("q", 255), "hello", "rpc_queue",
@@ -194,7 +194,7 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 	if answer := harness.Next(t, answers); answer.CorrelationId != "last" || string(answer.Body) != "55" || answer.Type != "" {
 		t.Errorf("fib(10) is %q, type %q, for %q", answer.Body, answer.Type, answer.CorrelationId)
 	}
-	v.AwaitQueue("rpc_queue", 0, 0) // everything is acknowledged, and no answer became a request again and again
+	v.AwaitQueue("rpc_queue", 0, 0) // everything is acknowledged, and no answer has become a new request
 	for _, line := range server.Lines() {
 		if strings.Contains(line.Text, "connecting again") {
 			t.Errorf("a request has cost the server its connection: %q", line.Text)
@@ -229,7 +229,7 @@ func TestClientIgnoresStrayAnswers(t *testing.T) {
 	wantStderr(t, client)
 }
 
-// A server of another make may answer anything.
+// A server that is not rpc_server may answer anything.
 func TestClientChecksTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -264,7 +264,7 @@ func TestClientChecksTheAnswer(t *testing.T) {
 	}
 }
 
-// Of several refusals, each is printed so that it cannot drive the terminal.
+// The client prints each of several refusals so that it cannot drive the terminal.
 func TestHostileRefusalsArePrintedEscaped(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -286,7 +286,7 @@ func TestHostileRefusalsArePrintedEscaped(t *testing.T) {
 	}
 }
 
-// Every request is answered once, by the server that was stopped or by the next.
+// Every request gets one answer, from the server that was stopped or from the next.
 func TestStoppedServerLeavesTheRestToTheNext(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -312,7 +312,7 @@ func TestStoppedServerLeavesTheRestToTheNext(t *testing.T) {
 		answered[id] = true
 	}
 	if len(first.Stdout()) > requests {
-		t.Error("the first server has done it all: nothing was tested")
+		t.Error("the first server has answered all requests, so this tested nothing")
 	}
 	v.AwaitQueue("rpc_queue", 0, 0)
 }

@@ -10,7 +10,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// A server that is frozen has as many of ten requests as the prefetch lets it have.
+// A frozen server holds as many of ten requests as its prefetch allows.
 func TestServerHoldsAsManyRequestsAsItsPrefetch(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

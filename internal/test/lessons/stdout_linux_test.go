@@ -10,8 +10,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// The disk under stdout is full: no program ends as if it had told its reader, and
-// no message is lost over it.
+// When the disk under stdout is full, every program fails, and no message is lost.
 func TestFullDiskUnderStdoutIsAFailure(t *testing.T) {
 	t.Parallel()
 	for name, args := range everyProgram() {

@@ -12,8 +12,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// The programs declare what the ports in other languages declare, each by itself and with
-// nothing added: RabbitMQ refuses a declaration that differs in one argument.
+// Each program declares exactly what the ports in other languages declare: RabbitMQ refuses a
+// declaration that differs in one argument.
 func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 	t.Parallel()
 	const temporary = "queue amq.gen: exclusive"
@@ -49,11 +49,11 @@ func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 	}
 	check("rpc_client", func(t *testing.T, v *harness.Vhost) {
 		harness.Start(t, v.URL, "rpc_client")
-		v.AwaitReady("rpc_queue", 1) // a request: all that it needs is declared
+		v.AwaitReady("rpc_queue", 1) // a request, so all that the client needs is declared
 	})
 }
 
-// declared tells of each queue and each exchange how it was declared, in the order of the alphabet.
+// declared returns how each queue and each exchange was declared, in alphabetical order.
 func declared(v *harness.Vhost) (all []string) {
 	type entity struct {
 		Name                         string
@@ -100,7 +100,7 @@ func declared(v *harness.Vhost) (all []string) {
 	return all
 }
 
-// The programs take part when the other port was there first.
+// The programs use what another port has declared first.
 func TestProgramsUseWhatAnotherPortHasDeclared(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -123,7 +123,7 @@ func TestTemporaryQueueGoesWithItsReceiver(t *testing.T) {
 	t.Parallel()
 	for _, c := range harness.Consumers() {
 		if c.Exchange == "" {
-			continue // its queue is everybody's, and stays
+			continue // it shares its queue, which stays
 		}
 		for way, end := range map[string]func(*harness.Process){
 			"stopped": (*harness.Process).Stop, "killed": (*harness.Process).Kill,

@@ -107,7 +107,7 @@ func TestRoundRobinGivesTheBusyWorkerItsTurn(t *testing.T) {
 	free := dispatch(t, v, "-prefetch=0")
 	free.Await("Done")
 	free.Await("Done")
-	// The busy worker has the other two, and will not get to them.
+	// The busy worker holds the other two, and never begins them.
 	v.AwaitQueue("task_queue", 0, 3)
 	if n := len(free.Stdout()); n != 5 {
 		t.Errorf("the free worker did not get every second task:\n%s", free.Output())
@@ -169,8 +169,8 @@ func TestForgottenAcksPileUp(t *testing.T) {
 				t.Errorf("the worker should have got %d tasks:\n%s", test.gets, worker.Output())
 			}
 
-			// They were done, and are done again: nobody told the broker. (RabbitMQ 3 puts
-			// them behind the others.)
+			// The tasks that were done are done again, because the broker does not know. (RabbitMQ 3
+			// puts them behind the others.)
 			worker.Stop()
 			v.AwaitReady("task_queue", 5)
 			next := harness.StartConsumer(t, v.URL, "worker")

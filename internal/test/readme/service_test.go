@@ -13,8 +13,8 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// What internal/amqpx/README.md says about copying: its files without the tests build in any
-// module, and so does the service that it shows.
+// As internal/amqpx/README.md says, amqpx's files without the tests build in any module, and so
+// does the service that it shows.
 func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
 	t.Parallel()
 	module := t.TempDir()
@@ -51,8 +51,8 @@ func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
 	}
 }
 
-// The service waits for a broker that is not there yet, and books an order once that comes
-// twice: to one service, or to it and its successor.
+// The service waits for a broker that is not up yet. It books an order once, even if the order
+// comes twice, to the same service or to its successor.
 func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
@@ -76,6 +76,11 @@ func TestTheServiceWaitsForItsBrokerAndBooksEachOrderOnce(t *testing.T) {
 
 	ch := harness.Channel(t, broker.URL())
 	harness.DeclareQueue(t, ch, "orders")
+	// While the service's declaration is under way, RabbitMQ 3.10 refuses messages.
+	harness.Eventually(t, 30*time.Second, "the service consumes", func() bool {
+		queue, err := ch.QueueDeclarePassive("orders", true, false, false, false, nil)
+		return err == nil && queue.Consumers == 1
+	})
 	order := func(id string) amqp.Publishing { return amqp.Publishing{MessageId: id, Body: []byte("a book")} }
 	harness.PublishMessages(t, ch, "", "orders", order("1"), order("1"), order("2"))
 	booked("1 a book\n2 a book\n")

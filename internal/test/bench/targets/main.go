@@ -1,5 +1,5 @@
-// Targets reads benchmark results in the standard format and prints, as Markdown, what the
-// project wants to reach beside what was measured, and all the figures.
+// Targets reads benchmark results in the standard format and prints, as Markdown, the project's
+// targets beside what was measured, and all the figures.
 //
 //	scripts/bench.sh | .bin/targets
 package main
@@ -29,11 +29,11 @@ func main() {
 	}
 }
 
-// results are what benchmarks measured: by "NAME UNIT", a figure for each round.
+// results are what benchmarks measured: for each "NAME UNIT", a figure of each round.
 type results struct {
 	config map[string]string // the lines "key: value"
 	series map[string][]float64
-	names  []string // of series, as they came
+	names  []string // of series, in the order of the input
 }
 
 var cpus = regexp.MustCompile(`-\d+$`) // what go test appends to a benchmark's name
@@ -73,7 +73,8 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// ratio is the median, over the rounds, of a's figure in a round over b's. Without b it is a's.
+// ratio returns the median, over the rounds, of a's figure divided by b's in the same round. Without
+// b, it returns the median of a's figures.
 func (r *results) ratio(a, b string) (float64, error) {
 	as, bs := r.series[a], r.series[b]
 	if b == "" {
@@ -98,8 +99,8 @@ type target struct {
 	onlyOn  string      // the operating system, if it is not measured on all
 }
 
-// twins pairs what amqpx did with what plain amqp091-go did, for all benchmarks whose name begins
-// with prefix and contains part.
+// twins pairs the figures of amqpx with those of plain amqp091-go, for all benchmarks whose name
+// begins with prefix and contains part.
 func (r *results) twins(prefix, part string) (pairs [][2]string) {
 	for _, name := range r.names {
 		if plain := strings.Replace(name, "/by=amqpx ", "/by=plain ", 1); plain != name &&
@@ -168,7 +169,7 @@ func (r *results) print(out io.Writer) error {
 	return nil
 }
 
-// row is the line of a target in the table.
+// row returns a target's line in the table.
 func (r *results) row(t target) (string, error) {
 	sign := "≤"
 	if t.atLeast {
@@ -178,7 +179,7 @@ func (r *results) row(t target) (string, error) {
 		return fmt.Sprintf("| %s | %s %v | | | measured on %s only |", t.what, sign, t.bound, t.onlyOn), nil
 	}
 	var ratios []float64
-	mean := 0.0 // the geometric one: twice as fast and half as fast make as fast
+	mean := 0.0 // geometric: twice as fast and half as fast cancel out
 	for _, pair := range t.pairs {
 		ratio, err := r.ratio(pair[0], pair[1])
 		if err != nil {
@@ -201,7 +202,7 @@ func (r *results) row(t target) (string, error) {
 	return fmt.Sprintf("| %s | %s %v | %.2f | %s | %s |", t.what, sign, t.bound, mean, cases, verdict), nil
 }
 
-// figure writes a number with as many digits as a reader can use.
+// figure writes a number with as many digits as are useful.
 func figure(v float64) string {
 	if v < 100 {
 		return fmt.Sprintf("%.2f", v)

@@ -44,7 +44,7 @@ func TestRatioComparesWithinARound(t *testing.T) {
 	}
 }
 
-// A run that lacks a benchmark must not look like one that has reached everything.
+// A run without one of the benchmarks must not look as if it had reached every target.
 func TestMissingFiguresAreAnError(t *testing.T) {
 	r, err := parse(strings.NewReader(rounds))
 	if err != nil {

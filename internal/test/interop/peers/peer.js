@@ -3,8 +3,8 @@
 //     AMQP_URL=amqp://... node peer.js ROLE [ARGUMENT...]
 //
 // ROLE is a program's name in this repository, and the arguments are that
-// program's. Nothing is shared with the Go programs: what is declared here is
-// written down a second time, so that a change on one side alone shows.
+// program's. This file shares nothing with the Go programs, so that the tests
+// notice a change on one side.
 'use strict';
 
 const { randomUUID } = require('node:crypto');
@@ -16,7 +16,7 @@ const declareQueue = (channel, name) =>
   channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'quorum' } });
 
 // A consumer lives as long as its channel. It says that it is waiting before it
-// consumes, as the first messages may arrive together with the broker's consent.
+// consumes, because the first messages may arrive together with basic.consume-ok.
 const consuming = (channel) => once(channel, 'close');
 
 async function send(channel) {
@@ -98,7 +98,7 @@ async function rpcServer(channel) {
 }
 
 // Makes all calls at once and prints the answers in the order of the calls. Like
-// the tutorial's client it leaves the queue of requests to the server.
+// the tutorial's client, it does not declare the queue of requests.
 async function rpcClient(channel, ...bodies) {
   const { queue: replyTo } = await channel.assertQueue('', { exclusive: true, durable: false });
   const waiting = new Map();
@@ -136,11 +136,11 @@ const roles = {
 };
 
 async function main([role, ...args]) {
-  // Node 18 tries one address of "localhost" only, unless it is told to try all.
+  // By default, Node 18 tries only one address of "localhost".
   const connection = await amqp.connect(process.env.AMQP_URL, { autoSelectFamily: true });
   const channel = await connection.createChannel();
   await roles[role](channel, ...args);
-  await channel.close(); // the broker has read what was published when this returns
+  await channel.close(); // returns when the broker has read all that was published
   await connection.close();
 }
 

@@ -3,8 +3,8 @@
     AMQP_URL=amqp://... python3 peer.py ROLE [ARGUMENT...]
 
 ROLE is a program's name in this repository, and the arguments are that
-program's. Nothing is shared with the Go programs: what is declared here is
-written down a second time, so that a change on one side alone shows.
+program's. This file shares nothing with the Go programs, so that the tests
+notice a change on one side.
 """
 
 import os
@@ -131,7 +131,7 @@ def rpc_server(channel):
 def rpc_client(channel, *bodies):
     """Makes all calls at once and prints the answers in the order of the calls.
 
-    Like the tutorial's client it leaves the queue of requests to the server.
+    Like the tutorial's client, it does not declare the queue of requests.
     """
     replies = channel.queue_declare("", exclusive=True).method.queue
     answers = {}

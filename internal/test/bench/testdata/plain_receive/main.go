@@ -19,8 +19,8 @@ func main() {
 	// The same arguments as in plain_send.
 	queue, err := ch.QueueDeclare("hello", true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
 	check(err)
-	// At most 30 messages on their way to us without an acknowledgement, in any number of
-	// bytes, for each consumer.
+	// Prefetch: at most 30 messages ahead of our acknowledgements. (0: no limit in bytes.
+	// false: the limit is for each consumer.)
 	check(ch.Qos(30, 0, false))
 
 	messages, err := ch.Consume(

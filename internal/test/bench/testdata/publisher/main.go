@@ -1,5 +1,5 @@
-// Publisher is a publisher with a window of a thousand messages whose memory can be measured. Each
-// argument is a number of messages to have published in all; at each it waits for the confirms,
+// Publisher publishes with a window of a thousand messages, so that its memory can be measured. Each
+// argument is a total number of messages. When it has published that many, it waits for the confirms,
 // prints the number, and goes on when it reads a line.
 package main
 

@@ -1,5 +1,5 @@
-// Service books orders: each once, though its message may come twice, and also if the
-// broker is not up yet when the service starts.
+// Service books orders. It books each order once, even if its message comes twice, and it
+// waits for a broker that is not up yet.
 package main
 
 import (
@@ -37,8 +37,8 @@ func main() {
 		err := amqpx.Run(ctx, os.Getenv("AMQP_URL"), func(s *amqpx.Session) error {
 			return book(ctx, s, ledger, booked)
 		})
-		// Run gives up if the first connection fails. Nothing but a wrong password is a
-		// reason for a service to do so as well.
+		// Run gives up if the first connection fails. A service gives up only if its password
+		// is wrong.
 		if !errors.Is(err, amqpx.ErrConnect) || errors.Is(err, amqp.ErrCredentials) {
 			if err != nil {
 				log.Fatal(err)
@@ -67,7 +67,7 @@ func book(ctx context.Context, s *amqpx.Session, ledger *os.File, booked map[str
 		return err
 	}
 	for order := range orders {
-		if !booked[order.MessageId] { // its publisher has given each order an id of its own
+		if !booked[order.MessageId] { // the publisher gives each order an id
 			// The work and the id, in one write: a crash leaves both or none.
 			if _, err := fmt.Fprintf(ledger, "%s %s\n", order.MessageId, order.Body); err != nil {
 				return err
