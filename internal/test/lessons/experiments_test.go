@@ -53,9 +53,7 @@ func TestARestartAndAnExchangeThatIsNotDurable(t *testing.T) {
 
 	broker.Stop()
 	broker.Up()
-	if n := v.Queue("log_archive").Ready; n != 1 {
-		t.Errorf("after the restart %d messages are in the queue", n)
-	}
+	v.AwaitReady("log_archive", 1)
 	exchanges, notes, messages := []string{"durable_logs", "logs"}, []string(nil), 2
 	if strings.HasPrefix(broker.Version(), "3.") {
 		exchanges, notes, messages = exchanges[:1], []string{" [!] nobody is listening: the message was discarded"}, 1
@@ -82,7 +80,7 @@ func TestAnAcknowledgementOnAnotherChannelIsRefused(t *testing.T) {
 func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
 	t.Parallel()
 	experiment := harness.Run(t, harness.NewVhost(t).URL, 0, "exclusive")
-	experiment.Await(" [x] The first connection has declared the queue mine, exclusive")
+	experiment.Await(` [x] The first connection has declared the queue "mine", exclusive`)
 	experiment.Await(" [x] The second connection declares it as well: Exception (405) Reason: " +
 		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
 }

@@ -17,7 +17,7 @@ func main() {
 	check(err)
 
 	check(declare(owner))
-	fmt.Println(" [x] The first connection has declared the queue mine, exclusive")
+	fmt.Println(` [x] The first connection has declared the queue "mine", exclusive`)
 	fmt.Println(" [x] The second connection declares it as well:", declare(stranger))
 }
 
