@@ -36,7 +36,7 @@ func run(ctx context.Context, url string, words []string) error {
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Fanout: a copy to every bound queue. Not durable: a restart of the broker
-		// removes the exchange, and the next program declares it again.
+		// may remove the exchange, and the next program declares it again.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}

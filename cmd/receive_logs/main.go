@@ -23,8 +23,8 @@ func main() {
 
 func run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Fanout: a copy to every bound queue. Not durable: the exchange is gone after a
-		// restart of the broker. Run reconnects then, and we declare it again.
+		// Fanout: a copy to every bound queue. Not durable: the exchange may be gone after
+		// a restart of the broker. Run reconnects then, and we declare it again.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"log"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -15,7 +16,10 @@ import (
 	"rabbitmq-tutorial/internal/program"
 )
 
-type server struct{ prefetch int }
+type server struct {
+	prefetch int
+	delay    time.Duration
+}
 
 func main() {
 	var srv server
@@ -24,10 +28,14 @@ func main() {
 		Example: "go run ./cmd/rpc_server",
 	})
 	p.PrefetchVar(&srv.prefetch, 1, "how many unacknowledged `requests` a server may have, 0 for no limit")
+	p.DurationVar(&srv.delay, "delay", 0, "the extra `time` that each request takes")
 	p.Main(srv.run)
 }
 
 func (srv *server) run(ctx context.Context, url string, _ []string) error {
+	if srv.delay < 0 {
+		return program.Usagef("-delay must not be negative")
+	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Durable, quorum: the queue and every request in it survive a restart of the broker.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})
@@ -53,7 +61,7 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 				// client that is gone needs no answer. Not confirmed: the broker handles a
 				// channel in order, the answer before the acknowledgement.
 				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
-				if err := s.PublishUnconfirmed(ctx, to, answer(request)); err != nil {
+				if err := s.PublishUnconfirmed(ctx, to, srv.answer(request)); err != nil {
 					return err
 				}
 			}
@@ -66,13 +74,14 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 }
 
 // answer computes the answer to a request. It is not persistent: its queue does not last.
-func answer(request amqp.Delivery) amqp.Publishing {
+func (srv *server) answer(request amqp.Delivery) amqp.Publishing {
 	reply := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
 	if n, err := parse(request.Body); err != nil {
 		log.Printf("refused a request: %v", err)
 		reply.Type, reply.Body = "error", []byte(err.Error())
 	} else {
 		program.Printf(" [.] fib(%d)", n)
+		time.Sleep(srv.delay)
 		reply.Body = []byte(fib(n).String())
 	}
 	return reply

@@ -123,10 +123,13 @@ func (b *Broker) SaveQueues() {
 	b.Ctl("eval", "ok = dets:sync(ra_directory_reverse).")
 }
 
+// Stop shuts the broker down in order, as make down does; its data stays.
+func (b *Broker) Stop() { b.t.Helper(); b.own((*broker.Node).Stop) }
+
 // Kill ends the broker as kill -9 does. Its clients see their connections reset.
 func (b *Broker) Kill() { b.t.Helper(); b.own((*broker.Node).Kill) }
 
-// Up starts the broker again after Kill, on its ports and with its data, and waits until it answers.
+// Up starts the broker again after Stop or Kill, on its ports and with its data, and waits until it answers.
 func (b *Broker) Up() { b.t.Helper(); b.own((*broker.Node).Start) }
 
 // Pause freezes the broker: its connections stay open, and nothing answers on them.

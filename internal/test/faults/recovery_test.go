@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,9 +148,12 @@ func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
-	broker.Ctl("eval", `application:set_env(rabbit, consumer_timeout, 1000),
-		application:set_env(rabbit, channel_tick_interval, 500).`)
 	v := broker.NewVhost()
+	if strings.HasPrefix(broker.Version(), "3.") {
+		broker.Ctl("eval", "application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 500).")
+	} else {
+		v.SetPolicy("short-tasks", "^task_queue", map[string]any{"consumer-timeout": 1000})
+	}
 
 	slow := harness.StartConsumer(t, v.URL, "worker", "-unit=2s")
 	ch := harness.Channel(t, v.URL)

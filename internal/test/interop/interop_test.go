@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,24 @@ func peers(t *testing.T) []language {
 		{"python", []string{strings.TrimSpace(string(python)), "-u", "-X", "utf8", filepath.Join("peers", "peer.py")}},
 		{"javascript", []string{"node", filepath.Join("peers", "peer.js")}},
 	}
+}
+
+// The three lines of Python in README.md, which send to a broker on localhost:5672.
+func TestThreeLinesOfPythonSendToReceive(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?s)\npython3 -c '(.*?)'\n`).FindSubmatch(readme)
+	if found == nil {
+		t.Fatal("README.md has no python3 -c")
+	}
+	code := strings.Replace(string(found[1]), "Connection()", `Connection(pika.URLParameters("`+v.URL+`"))`, 1)
+	receive := harness.StartConsumer(t, v.URL, "receive")
+	harness.StartCmd(t, exec.Command(peers(t)[0].command[0], "-c", code)).Exits(0)
+	receive.Await(" [x] Received Hello from Python!")
 }
 
 func hello(t *testing.T, url string, from, to language, fromFirst bool) {

@@ -1,6 +1,7 @@
 package lessons_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,24 @@ func TestReceiverGetsWhatIsSentLater(t *testing.T) {
 	receive.Stop()
 	wantStdout(t, receive, harness.WaitingForMessages, " [x] Received Hello World!", " [x] Received Hello World!")
 	wantStderr(t, receive)
+}
+
+// The second send declares the queue again, which leaves it and its message as they are.
+func TestDeclaringAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	queues := func() string {
+		return harness.SharedBroker(t).Ctl("list_queues", "--vhost", v.Name, "name", "pid", "durable", "exclusive", "auto_delete", "arguments")
+	}
+	harness.Run(t, v.URL, 0, "send")
+	once := queues()
+	harness.Run(t, v.URL, 0, "send")
+	if again := queues(); again != once || !strings.Contains(once, "hello") {
+		t.Errorf("after the first send:\n%s\nafter the second:\n%s", once, again)
+	}
+	if n := v.Queue("hello").Ready; n != 2 {
+		t.Errorf("%d messages are in the queue, want both", n)
+	}
 }
 
 // A receiver that is stopped in the middle of a backlog has acknowledged what it

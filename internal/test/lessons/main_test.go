@@ -23,7 +23,7 @@ func (p programs) Run() int {
 	// side by side.
 	flag.Set("test.parallel", "12")
 	flag.Parse() // a -parallel of the user overrides it
-	return harness.Main(p.M)
+	return harness.Main(p.M, "rabbitmq-tutorial/scripts/experiments/...")
 }
 
 // wantStdout compares all that the program has printed to stdout.

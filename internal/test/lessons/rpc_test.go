@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -78,6 +79,24 @@ func TestServersShareTheCalls(t *testing.T) {
 	}
 	if requests != len(args) {
 		t.Errorf("%d calls became %d requests", len(args), requests)
+	}
+}
+
+func TestTwoServersAreFasterThanOne(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	fourCalls := func() time.Duration {
+		client := harness.Run(t, v.URL, 0, "rpc_client", "-timeout=1m", "1", "2", "3", "4")
+		lines := client.Lines()
+		return lines[len(lines)-1].At.Sub(lines[0].At)
+	}
+	harness.StartConsumer(t, v.URL, "rpc_server", "-delay", "1s")
+	one := fourCalls()
+	harness.StartConsumer(t, v.URL, "rpc_server", "-delay", "1s")
+	two := fourCalls()
+	t.Logf("four calls of a second: %.1f s with one server, %.1f s with two", one.Seconds(), two.Seconds())
+	if one < 4*time.Second || two < 2*time.Second || two > one-time.Second {
+		t.Errorf("one server took %v, two took %v", one, two)
 	}
 }
 

@@ -1,0 +1,86 @@
+package lessons_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+func TestARestartKeepsWhatIsDurableAndPersistent(t *testing.T) {
+	t.Parallel()
+	broker := harness.StartBroker(t)
+	v := broker.NewVhost()
+	const sent = " [x] Sent a persistent and a transient message"
+	experiment := func(want ...string) { t.Helper(); wantStdout(t, harness.Run(t, v.URL, 0, "restart"), want...) }
+	experiment(sent)
+	experiment(" [x] Found the persistent message", " [x] Found the transient message") // without a restart
+	experiment(sent)
+
+	transient := harness.Start(t, v.URL, "restart", "-durable=false")
+	made := transient.Wait() == 0
+	switch text := strings.Join(transient.Stderr(), "\n"); {
+	case made:
+		wantStdout(t, transient, sent)
+	case !strings.Contains(text, "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated"):
+		t.Errorf("the queue that is not durable is refused with %q", text)
+	case strings.HasPrefix(broker.Version(), "3."):
+		t.Error("RabbitMQ 3 refuses a queue that is not durable")
+	}
+	if v.HasQueue("durable_false") != made {
+		t.Errorf("the queue that is not durable is made: %v, and the queues are %q", made, v.Queues())
+	}
+	t.Logf("RabbitMQ %s makes a queue that is not durable: %v", broker.Version(), made)
+
+	broker.Stop()
+	broker.Up()
+	if queues := v.Queues(); !slices.Equal(queues, []string{"durable_true"}) {
+		t.Errorf("after the restart there are %q", queues)
+	}
+	experiment(" [x] Found the persistent message")
+}
+
+// What a durable queue has of an exchange that is not durable stays. Whether it gets more depends on
+// the version: RabbitMQ 3 forgets the exchange and the binding, 4.3 keeps both.
+func TestARestartAndAnExchangeThatIsNotDurable(t *testing.T) {
+	t.Parallel()
+	broker := harness.StartBroker(t)
+	v := broker.NewVhost()
+	wantStdout(t, harness.Run(t, v.URL, 0, "log_archive"), " [x] Bound log_archive to logs and to durable_logs")
+	wantStderr(t, harness.Run(t, v.URL, 0, "emit_log", "Before"))
+	v.AwaitReady("log_archive", 1)
+
+	broker.Stop()
+	broker.Up()
+	v.AwaitReady("log_archive", 1)
+	exchanges, notes, messages := []string{"durable_logs", "logs"}, []string(nil), 2
+	if strings.HasPrefix(broker.Version(), "3.") {
+		exchanges, notes, messages = exchanges[:1], []string{" [!] nobody is listening: the message was discarded"}, 1
+	}
+	if got := slices.Sorted(slices.Values(v.Exchanges())); !slices.Equal(got, exchanges) {
+		t.Errorf("after the restart there are the exchanges %q, want %q", got, exchanges)
+	}
+	wantStderr(t, harness.Run(t, v.URL, 0, "emit_log", "After"), notes...)
+	v.AwaitReady("log_archive", messages)
+
+	// A durable exchange keeps its bindings in every version.
+	harness.Publish(t, harness.Channel(t, v.URL), "durable_logs", "", "After, through the durable exchange")
+	v.AwaitReady("log_archive", messages+1)
+}
+
+func TestAnAcknowledgementOnAnotherChannelIsRefused(t *testing.T) {
+	t.Parallel()
+	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "other_channel"),
+		" [x] Received Hello World! on the first channel, with delivery tag 1",
+		" [x] Acknowledged it on the other channel, which the broker closes: PRECONDITION_FAILED - unknown delivery tag 1",
+		" [x] Acknowledged it on the first channel")
+}
+
+func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
+	t.Parallel()
+	experiment := harness.Run(t, harness.NewVhost(t).URL, 0, "exclusive")
+	experiment.Await(` [x] The first connection has declared the queue "mine", exclusive`)
+	experiment.Await(" [x] The second connection declares it as well: Exception (405) Reason: " +
+		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
+}
