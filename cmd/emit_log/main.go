@@ -1,8 +1,8 @@
 // Emit_log publishes a log line to everybody who listens.
 //
 // It is the producer of lesson 3. It knows no queue: it publishes to the fanout exchange
-// "logs", which copies the message to every queue that is bound at that moment. If there
-// is none, nobody ever gets it.
+// "logs", which copies the message to every queue that is bound at that moment. If no queue
+// is bound, the message is lost.
 package main
 
 import (

@@ -41,8 +41,8 @@ func run(ctx context.Context, url string, args []string) error {
 	defer cancel()
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Topic: a message goes to the queues whose binding key, a pattern, matches its
-		// routing key. Not durable: gone after a restart of the broker, as in lesson 3.
+		// Topic: binding keys are patterns. A message goes to every queue with a pattern that
+		// matches its routing key. Not durable: gone after a restart of the broker.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}

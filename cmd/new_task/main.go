@@ -43,9 +43,9 @@ func run(ctx context.Context, url string, words []string) error {
 		// message to us if the queue is gone. Confirmed: the task is on disk after this.
 		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
 		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
-			// Persistent: the broker writes the message to disk. (A quorum queue does so with
-			// every message. A classic queue, even a durable one, loses its other messages
-			// when the broker restarts.)
+			// Persistent: the broker writes the message to disk. A quorum queue does that
+			// anyway. A classic queue, even a durable one, loses a message that is not
+			// persistent when the broker restarts.
 			DeliveryMode: amqp.Persistent,
 			ContentType:  "text/plain",
 			Body:         []byte(task),

@@ -1,8 +1,9 @@
 // Publisher_confirms publishes many messages safely, in three ways, and says how fast each
 // way is.
 //
-// It is lesson 7. All three wait for the broker's confirm of every message. They differ in
-// what they do meanwhile: publish.go shows it.
+// It is lesson 7. All three, in publish.go, wait for the broker's confirm of every message.
+// One by one waits after each message, in batches after each hundred. Asynchronously goes on
+// publishing meanwhile, with at most a thousand messages on their way.
 package main
 
 import (
@@ -53,7 +54,7 @@ func (b *benchmark) run(ctx context.Context, url string, _ []string) error {
 		took := time.Since(start)
 		progress.end()
 		if errors.Is(err, amqpx.ErrConnect) {
-			return err // there was no connection, and so no queue
+			return err // it never got a connection: there is no queue to delete
 		}
 		kept, deleteErr := deleteQueue(ctx, url, queue.Name) // kept: how many messages it had
 		switch {

@@ -36,7 +36,7 @@ func run(ctx context.Context, url string, severities []string) error {
 		if err != nil {
 			return err
 		}
-		// A binding for each severity, which is the binding key.
+		// One binding for each severity. The severity is the binding key.
 		for _, severity := range severities {
 			if err := s.QueueBind(amqpx.Binding{Exchange: "direct_logs", BindingKey: severity, Queue: queue.Name}); err != nil {
 				return err

@@ -26,8 +26,8 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 		return err
 	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		// Topic: a message goes to the queues whose binding key, a pattern, matches its
-		// routing key.
+		// Topic: binding keys are patterns. A message goes to every queue with a pattern that
+		// matches its routing key.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}

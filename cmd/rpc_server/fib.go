@@ -2,8 +2,14 @@ package main
 
 import (
 	"fmt"
+	"log"
 	"math/big"
 	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/program"
 )
 
 // maxN bounds a request. The answer to it has 2,090 digits and takes a few
@@ -32,4 +38,18 @@ func fib(n int) *big.Int {
 		a, b = b, a
 	}
 	return a
+}
+
+// answer computes the answer to a request. It is not persistent: its queue does not last.
+func (srv *server) answer(request amqp.Delivery) amqp.Publishing {
+	reply := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
+	if n, err := parse(request.Body); err != nil {
+		log.Printf("refused a request: %v", err)
+		reply.Type, reply.Body = "error", []byte(err.Error())
+	} else {
+		program.Printf(" [.] fib(%d)", n)
+		time.Sleep(srv.delay)
+		reply.Body = []byte(fib(n).String())
+	}
+	return reply
 }

@@ -2,7 +2,7 @@
 //
 // It is the server of lesson 6. A request names the queue for its answer in ReplyTo, and
 // carries a CorrelationId that the answer repeats. Several servers may share the queue of
-// requests.
+// requests. The answer is computed in fib.go.
 package main
 
 import (
@@ -58,8 +58,9 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 				log.Print("dropped a request without reply_to: nobody would get the answer")
 			} else {
 				// Through the default exchange to the client's own queue. Not mandatory: a
-				// client that is gone needs no answer. Not confirmed: the broker handles a
-				// channel in order, the answer before the acknowledgement.
+				// client that is gone needs no answer. Not confirmed: the broker gets the answer
+				// before the acknowledgement. If one is lost with the connection, so is the
+				// other, and the request is delivered again.
 				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
 				if err := s.PublishUnconfirmed(ctx, to, srv.answer(request)); err != nil {
 					return err
@@ -71,18 +72,4 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 		}
 		return nil
 	})
-}
-
-// answer computes the answer to a request. It is not persistent: its queue does not last.
-func (srv *server) answer(request amqp.Delivery) amqp.Publishing {
-	reply := amqp.Publishing{CorrelationId: request.CorrelationId, ContentType: "text/plain"}
-	if n, err := parse(request.Body); err != nil {
-		log.Printf("refused a request: %v", err)
-		reply.Type, reply.Body = "error", []byte(err.Error())
-	} else {
-		program.Printf(" [.] fib(%d)", n)
-		time.Sleep(srv.delay)
-		reply.Body = []byte(fib(n).String())
-	}
-	return reply
 }

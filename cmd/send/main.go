@@ -27,7 +27,8 @@ func run(ctx context.Context, url string, _ []string) error {
 	defer cancel()
 
 	// A session is an AMQP channel on a connection of its own. If either is lost before we
-	// are done, Run opens a new session and calls this function again, from the top.
+	// are done, Run opens a new session and calls this function again, from the top: the
+	// message may then be published twice.
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Declaring creates the queue, or finds the one that exists. Send and receive
 		// both declare it, because either may be started first.
