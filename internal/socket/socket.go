@@ -7,8 +7,6 @@
 package socket
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -21,10 +19,9 @@ const (
 	// Close may take.
 	Patience = time.Second
 
-	// waiting is how many writes may wait to be sent, and buffered how many bytes are sent
-	// at once.
-	waiting  = 128
-	buffered = 64 << 10
+	// enough is how many bytes gather before a write has to wait. A write of so many is not
+	// gathered: to copy it would cost more than to send it.
+	enough = 64 << 10
 )
 
 // A Conn is a network connection that gathers what is written to it, and that closes itself
@@ -36,16 +33,20 @@ const (
 // connection fails the write.
 type Conn struct {
 	net.Conn
-	bound    atomic.Pointer[context.Context]
-	gathered chan []byte // nil asks for the end
-	closed   chan struct{}
-	failure  atomic.Pointer[error]
-	sending  sync.WaitGroup
+	bound   atomic.Pointer[context.Context]
+	sending sync.WaitGroup
+
+	mu       sync.Mutex
+	changed  sync.Cond // of mu: something below has changed
+	gathered []byte
+	busy     bool  // somebody sends
+	failure  error // the first
 }
 
 // New makes a Conn of c, whose writes ctx bounds. Close it, or cut it.
 func New(ctx context.Context, c net.Conn) *Conn {
-	s := &Conn{Conn: c, gathered: make(chan []byte, waiting), closed: make(chan struct{})}
+	s := &Conn{Conn: c}
+	s.changed.L = &s.mu
 	s.Bound(ctx)
 	s.sending.Go(s.send)
 	return s
@@ -53,23 +54,30 @@ func New(ctx context.Context, c net.Conn) *Conn {
 
 // send sends what gathers, until the connection is closed.
 func (s *Conn) send() {
-	out := bufio.NewWriterSize(s.Conn, buffered)
-	for {
-		select {
-		case <-s.closed:
-			return
-		case p := <-s.gathered:
-			out.Write(p)
-			if len(s.gathered) > 0 {
-				continue
-			}
-			if err := out.Flush(); err != nil { // or an error of out.Write
-				s.fail(err)
-			} else if p == nil {
-				s.Cut()
-			}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []byte
+	for s.failure == nil {
+		if s.busy || len(s.gathered) == 0 {
+			s.changed.Wait()
+			continue
 		}
+		out, s.gathered = s.gathered, out[:0]
+		s.transmit(out)
 	}
+}
+
+// transmit sends p. Its caller holds mu, which is free meanwhile, and nobody else sends.
+func (s *Conn) transmit(p []byte) {
+	s.busy = true
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if _, err := s.Conn.Write(p); err != nil {
+		s.fail(err)
+	}
+	s.mu.Lock()
+	s.busy = false
+	s.changed.Broadcast()
 }
 
 // Read reads from the connection.
@@ -82,20 +90,26 @@ func (s *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write returns before p is sent; an error is that of an earlier write. While the peer does
-// not read, Write waits.
+// Write returns before p is sent, unless p is large; an error may be that of an earlier
+// write. While too much has gathered, because the peer does not read, Write waits.
 func (s *Conn) Write(p []byte) (int, error) {
-	select {
-	case s.gathered <- bytes.Clone(p):
-	default:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	large := len(p) >= enough
+	if large || len(s.gathered) >= enough {
 		defer s.CutAfter(*s.bound.Load())()
-		select {
-		case s.gathered <- bytes.Clone(p):
-		case <-s.closed:
-		}
 	}
-	if err := s.Failure(); err != nil {
-		return 0, err
+	for s.failure == nil && (len(s.gathered) >= enough || large && (s.busy || len(s.gathered) > 0)) {
+		s.changed.Wait()
+	}
+	if s.failure == nil && large {
+		s.transmit(p)
+	} else if s.failure == nil {
+		s.gathered = append(s.gathered, p...)
+		s.changed.Broadcast()
+	}
+	if s.failure != nil {
+		return 0, s.failure
 	}
 	return len(p), nil
 }
@@ -107,7 +121,12 @@ func (s *Conn) Bound(ctx context.Context) { s.bound.Store(&ctx) }
 // Close sends what has gathered, for at most a second, and closes the connection.
 func (s *Conn) Close() error {
 	s.SetWriteDeadline(time.Now().Add(Patience))
-	s.Write(nil)
+	s.mu.Lock()
+	for s.failure == nil && (s.busy || len(s.gathered) > 0) {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	s.Cut()
 	s.sending.Wait()
 	return nil
 }
@@ -135,15 +154,17 @@ func (s *Conn) CutAfter(ctx context.Context) (stop func()) {
 // Failure returns why the connection is closed, nil while it is open. It is the first
 // failure: after a failed write, a read says no more than that the connection is closed.
 func (s *Conn) Failure() error {
-	if failure := s.failure.Load(); failure != nil {
-		return *failure
-	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
 }
 
 func (s *Conn) fail(err error) {
-	if s.failure.CompareAndSwap(nil, &err) {
-		close(s.closed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure == nil {
+		s.failure = err
+		s.changed.Broadcast()
 		s.Conn.Close()
 	}
 }

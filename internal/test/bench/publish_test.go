@@ -30,8 +30,8 @@ func BenchmarkPublish(b *testing.B) {
 		for i, size := range []int{10, 1_000, 100_000} {
 			for _, way := range []way{
 				{"one_by_one", oneByOneAmqpx, oneByOnePlain, [3]int{1_000, 1_000, 500}},
-				{"batches", batchesAmqpx, batchesPlain, [3]int{4_000, 4_000, 400}},
-				{"async", asyncAmqpx, asyncPlain, [3]int{10_000, 10_000, 400}},
+				{"batches", batchesAmqpx, batchesPlain, [3]int{10_000, 10_000, 1_000}},
+				{"async", asyncAmqpx, asyncPlain, [3]int{50_000, 30_000, 2_000}},
 			} {
 				b.Run(fmt.Sprintf("queue=%s/bytes=%d/way=%s", kind, size, way.name), func(b *testing.B) {
 					run := func(publish publish) func(*testing.B) {
