@@ -271,7 +271,7 @@ func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, 
 
 // Pause freezes the node: its connections stay open, and nothing answers on them.
 func (n *Node) Pause(ctx context.Context) error {
-	return n.do(ctx, func() error { return n.signal(sigStop) }, "pause")
+	return n.do(ctx, n.freezeNative, "pause")
 }
 
 // Resume lets a frozen node go on.

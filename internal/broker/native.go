@@ -178,6 +178,23 @@ func (n *Node) signal(signal syscall.Signal) error {
 	return kill(-n.PID, signal)
 }
 
+// freezeNative returns when the node stands still. On a busy machine that is not at once: the signal
+// takes effect when one of the node's threads gets to run.
+func (n *Node) freezeNative() error {
+	err := n.signal(sigStop)
+	for err == nil && runs(n.PID) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// runs reports whether a process is neither stopped nor gone, where Linux says so.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, found := strings.Cut(string(stat), ") ")
+	return err == nil && found && !strings.HasPrefix(state, "T")
+}
+
 func (n *Node) stopNative(ctx context.Context) error {
 	if n.processRuns() {
 		// SIGTERM goes to the node alone, which ends its own processes. SIGCONT: a frozen node could not end.

@@ -30,17 +30,18 @@ func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
 	requirement := found(t, `(github\.com/rabbitmq/amqp091-go v\S+)`, read(t, "go.mod"))[0]
 	write("go.mod", "module example.com/service\n\ngo 1.25.0\n\nrequire "+requirement+"\n")
 	write("go.sum", read(t, "go.sum"))
-	files, err := filepath.Glob(filepath.Join(root, "internal/amqpx/*.go"))
+	files, err := filepath.Glob(filepath.Join(root, "internal/*/*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	renamed := strings.NewReplacer("rabbitmq-tutorial/", "example.com/service/")
 	for _, file := range files {
-		if !strings.HasSuffix(file, "_test.go") {
-			write("amqpx/"+filepath.Base(file), read(t, strings.TrimPrefix(file, root)))
+		room := filepath.Base(filepath.Dir(file))
+		if (room == "amqpx" || room == "socket") && !strings.HasSuffix(file, "_test.go") {
+			write("internal/"+room+"/"+filepath.Base(file), renamed.Replace(read(t, strings.TrimPrefix(file, root))))
 		}
 	}
-	service := read(t, "internal/test/readme/testdata/service/main.go")
-	write("main.go", strings.ReplaceAll(service, "rabbitmq-tutorial/internal/amqpx", "example.com/service/amqpx"))
+	write("main.go", renamed.Replace(read(t, "internal/test/readme/testdata/service/main.go")))
 	for _, command := range []string{"build", "vet"} {
 		run := exec.Command("go", command, "./...")
 		run.Dir = module
