@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,56 @@ func TestCloseSendsWhatHasGathered(t *testing.T) {
 	if _, err := s.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Write = %v after Close", err)
 	}
+}
+
+// held is a connection whose first write waits until it is released. It counts the writes.
+type held struct {
+	net.Conn
+	writes           atomic.Int32
+	waiting, release chan struct{}
+}
+
+func (h *held) Write(p []byte) (int, error) {
+	if h.writes.Add(1) == 1 {
+		close(h.waiting)
+		<-h.release
+	}
+	return h.Conn.Write(p)
+}
+
+func TestWhatWaitsIsSentTogetherAndBeforeALargeWrite(t *testing.T) {
+	plain, peer := pair(t, t.Context())
+	h := &held{Conn: plain, waiting: make(chan struct{}), release: make(chan struct{})}
+	s := New(t.Context(), h)
+	want := []byte("first")
+	s.Write(want)
+	<-h.waiting
+	for range 100 {
+		s.Write([]byte("small"))
+		want = append(want, "small"...)
+	}
+	large := bytes.Repeat([]byte("L"), enough)
+	want = append(want, large...)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.Write(large)
+	}()
+	select {
+	case <-written:
+		t.Error("the large write overtook what waits")
+	case <-time.After(100 * time.Millisecond): // time to overtake
+	}
+	close(h.release)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the peer got other bytes, or %v", err)
+	}
+	<-written
+	if n := h.writes.Load(); n != 3 {
+		t.Errorf("it took %d writes: the first, those that waited, and the large one are 3", n)
+	}
+	s.Cut()
 }
 
 func TestASlowReaderGetsEverythingInOrder(t *testing.T) {

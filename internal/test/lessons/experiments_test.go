@@ -84,3 +84,18 @@ func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
 	experiment.Await(" [x] The second connection declares it as well: Exception (405) Reason: " +
 		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
 }
+
+func TestAnExperimentEndsWithOneLineAndNoPassword(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"amqp://guest:sec%zzret@localhost/": " [!] AMQP_URL is not an AMQP URL. Set it to something like amqp://user:password@localhost:5672/",
+		"amqp://guest:secret@localhost:1/":  " [!] connect: dial tcp",
+	} {
+		for _, experiment := range []string{"restart", "log_archive", "other_channel", "exclusive"} {
+			p := harness.Run(t, url, 1, experiment)
+			if lines := p.Stderr(); len(lines) != 1 || !strings.HasPrefix(lines[0], want) || strings.Contains(lines[0], "sec") {
+				t.Errorf("%s printed %q", experiment, lines)
+			}
+		}
+	}
+}

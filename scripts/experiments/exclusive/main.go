@@ -2,34 +2,25 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"log"
-	"os"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/scripts/experiments/plain"
 )
 
 func main() {
-	owner, err := amqp.Dial(cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
-	check(err)
-	stranger, err := amqp.Dial(cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
-	check(err)
+	owner := plain.Dial()
+	stranger := plain.Dial()
 
-	check(declare(owner))
+	plain.Check(declare(owner))
 	fmt.Println(` [x] The first connection has declared the queue "mine", exclusive`)
 	fmt.Println(" [x] The second connection declares it as well:", declare(stranger))
 }
 
 func declare(conn *amqp.Connection) error {
 	ch, err := conn.Channel()
-	check(err)
+	plain.Check(err)
 	_, err = ch.QueueDeclare("mine", false, false, true, false, nil)
 	return err
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
 }

@@ -3,41 +3,33 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"log"
-	"os"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/scripts/experiments/plain"
 )
 
 func main() {
-	conn, err := amqp.Dial(cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
-	check(err)
+	conn := plain.Dial()
 	defer conn.Close()
 	first, err := conn.Channel()
-	check(err)
+	plain.Check(err)
 	other, err := conn.Channel()
-	check(err)
+	plain.Check(err)
 	closed := other.NotifyClose(make(chan *amqp.Error, 1))
 
 	queue, err := first.QueueDeclare("", false, false, true, false, nil) // exclusive: it goes with the connection
-	check(err)
-	check(first.Publish("", queue.Name, false, false, amqp.Publishing{Body: []byte("Hello World!")}))
+	plain.Check(err)
+	plain.Check(first.Publish("", queue.Name, false, false, amqp.Publishing{Body: []byte("Hello World!")}))
 	messages, err := first.Consume(queue.Name, "", false, false, false, false, nil)
-	check(err)
+	plain.Check(err)
 	message := <-messages
 	fmt.Printf(" [x] Received %s on the first channel, with delivery tag %d\n", message.Body, message.DeliveryTag)
 
-	check(other.Ack(message.DeliveryTag, false))
+	plain.Check(other.Ack(message.DeliveryTag, false))
 	fmt.Println(" [x] Acknowledged it on the other channel, which the broker closes:", (<-closed).Reason)
-	check(first.Ack(message.DeliveryTag, false))
-	check(first.Close()) // in order, after the acknowledgement
+	plain.Check(first.Ack(message.DeliveryTag, false))
+	plain.Check(first.Close()) // in order, after the acknowledgement
 	fmt.Println(" [x] Acknowledged it on the first channel")
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
 }
