@@ -67,7 +67,10 @@ type Node struct {
 
 const stateFile = "node.json"
 
-var errPortTaken = errors.New("the port is taken")
+var (
+	errPortTaken = errors.New("the port is taken")
+	errStopped   = errors.New("RabbitMQ stopped while it started")
+)
 
 // Open returns the node in the folder config.Dir. If one is running there, Open ignores the rest of
 // config.
@@ -165,9 +168,9 @@ func (n *Node) Start(ctx context.Context) error {
 		return err
 	}
 	given := *n
-	for range 3 { // another program may take a free port before RabbitMQ does
+	for range 3 { // another program may take a free port, or the last memory, before RabbitMQ does
 		*n = given
-		if err = n.startOnce(ctx); !errors.Is(err, errPortTaken) {
+		if err = n.startOnce(ctx); !errors.Is(err, errPortTaken) && !errors.Is(err, errStopped) {
 			break
 		}
 	}
@@ -220,7 +223,7 @@ func (n *Node) wait(ctx context.Context) error {
 			return nil
 		}
 		if !n.Running() {
-			err := errors.New("RabbitMQ stopped while it started")
+			err := errStopped
 			if regexp.MustCompile(`eaddrinuse|could_not_start_listener`).Match(n.Log()) {
 				err = errPortTaken
 			}
@@ -271,7 +274,7 @@ func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, 
 
 // Pause freezes the node: its connections stay open, and nothing answers on them.
 func (n *Node) Pause(ctx context.Context) error {
-	return n.do(ctx, n.freezeNative, "pause")
+	return n.do(ctx, func() error { return n.freezeNative(ctx) }, "pause")
 }
 
 // Resume lets a frozen node go on.

@@ -33,6 +33,9 @@ func newNode(t *testing.T, suffix string) *broker.Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if log := node.Log(); t.Failed() {
+			t.Logf("the log of %s ends:\n%s", node, log[max(0, len(log)-4000):])
+		}
 		if err := node.Destroy(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -151,13 +151,15 @@ func (n *Node) moreLines() []string {
 
 // processRuns reports whether PID is still this node, and not a process that got its number later.
 func (n *Node) processRuns() bool {
-	// A process that is just becoming another program has no command line for a moment. One that has
-	// ended, but was not waited for, never has one again.
-	for tries := 3; n.PID != 0 && tries > 0; tries-- {
+	deadline := time.Now().Add(10 * time.Second)
+	for n.PID != 0 && time.Now().Before(deadline) {
 		if command := commandLine(n.PID); command != "" {
 			return strings.Contains(command+" ", " -broker "+n.Dir+" ")
 		}
-		time.Sleep(50 * time.Millisecond)
+		if state := processState(n.PID); state == "" || state == "Z" { // gone, or ended and not waited for
+			return false
+		}
+		time.Sleep(10 * time.Millisecond) // it is just becoming another program, which a busy machine makes long
 	}
 	return false
 }
@@ -180,19 +182,20 @@ func (n *Node) signal(signal syscall.Signal) error {
 
 // freezeNative returns when the node stands still. On a busy machine that is not at once: the signal
 // takes effect when one of the node's threads gets to run.
-func (n *Node) freezeNative() error {
+func (n *Node) freezeNative(ctx context.Context) error {
 	err := n.signal(sigStop)
-	for err == nil && runs(n.PID) {
+	for err == nil && ctx.Err() == nil && !slices.Contains([]string{"T", ""}, processState(n.PID)) {
 		time.Sleep(10 * time.Millisecond)
 	}
-	return err
+	return errors.Join(err, ctx.Err())
 }
 
-// runs reports whether a process is neither stopped nor gone, where Linux says so.
-func runs(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, found := strings.Cut(string(stat), ") ")
-	return err == nil && found && !strings.HasPrefix(state, "T")
+// processState returns a process's state as one letter, T if it is stopped and Z if it has ended. It
+// returns nothing if there is no such process, or on a system that does not say.
+func processState(pid int) string {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return state[:min(1, len(state))]
 }
 
 func (n *Node) stopNative(ctx context.Context) error {
