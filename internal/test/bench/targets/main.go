@@ -131,7 +131,8 @@ func (r *results) targets() []target {
 		{what: "RPC, server prefetch 100: 100 calls in flight / a connection per call", atLeast: true, bound: 30, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=per_call")},
 		{what: "fair dispatch: makespan / best possible", bound: 1.1, pairs: [][2]string{{"Dispatch/prefetch=1 x-best", ""}}},
 		{what: "memory of `worker`: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "worker/queued=1000000", "worker/queued=10000"), onlyOn: "linux"},
-		{what: "memory of a publisher: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "publisher/queued=1000000", "publisher/queued=10000"), onlyOn: "linux"},
+		// Before its first 100,000 messages, the publisher's heap has not reached its size.
+		{what: "memory of a publisher: 1,000,000 messages in the queue / 100,000", bound: 1.1, pairs: pair(memory, "publisher/queued=1000000", "publisher/queued=100000"), onlyOn: "linux"},
 		{what: "one `send` process / plain, without confirm", bound: 1.25, pairs: [][2]string{{"Send/by=amqpx ms/run", "Send/by=plain ms/run"}}},
 	}
 }
