@@ -20,13 +20,8 @@ import (
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // what Run says about lost connections
-	goleak.VerifyTestMain(programs{m})
+	goleak.VerifyTestMain(m)
 }
-
-// programs is the tests, which need a built rpc_server.
-type programs struct{ *testing.M }
-
-func (p programs) Run() int { return harness.Main(p.M) }
 
 const soon = 20 * time.Second
 

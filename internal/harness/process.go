@@ -3,18 +3,15 @@ package harness
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -32,43 +29,16 @@ type T interface {
 	Fatalf(format string, args ...any) // does not return
 }
 
-// Main builds the programs of the lessons and those of the packages others, and runs the
-// tests of a package. Call it from TestMain: os.Exit(harness.Main(m)).
-func Main(m *testing.M, others ...string) int {
-	flag.Parse()
-	if flag.Lookup("test.fuzz").Value.String() != "" {
-		return m.Run() // fuzz tests need no programs, and each fuzz worker calls Main
-	}
-	dir, err := os.MkdirTemp("", "programs-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = Build(dir, others...)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	// The race detector would let each program wait for a second at its end, for late races.
-	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	return m.Run()
-}
-
 // programs is the environment variable that names the folder with the built programs.
 const programs = "TEST_PROGRAMS"
 
-// Build builds the programs of the lessons and those of the packages others into a folder, where
-// Path then finds them. It uses the race detector if the caller does. If TEST_PROGRAMS already
-// names a folder, it does nothing: scripts/bench.sh builds the programs once for several runs, and
-// the demos' tests have theirs.
-func Build(dir string, others ...string) error {
+// Build builds the programs of the lessons into a folder, where Path then finds them. If TEST_PROGRAMS
+// already names a folder, it does nothing: scripts/test.sh builds the programs once for all tests.
+func Build(dir string) error {
 	if os.Getenv(programs) != "" {
 		return nil
 	}
-	args := append([]string{"build", "-o", dir + string(filepath.Separator), "rabbitmq-tutorial/cmd/..."}, others...)
-	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = slices.Insert(args, 1, "-race")
-	}
-	build := exec.Command("go", args...)
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "rabbitmq-tutorial/cmd/...")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the programs: %w", err)

@@ -3,7 +3,6 @@ package harness_test
 import (
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -12,8 +11,6 @@ import (
 
 	"rabbitmq-tutorial/internal/harness"
 )
-
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // A server that never answers keeps a program waiting.
 func silentBroker(t *testing.T) (url string, connected func()) {

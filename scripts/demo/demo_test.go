@@ -12,8 +12,6 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m, "rabbitmq-tutorial/scripts/demo")) }
-
 // demo starts a demo in the virtual host of the URL.
 func demo(t *testing.T, url string, lessons ...string) *harness.Process {
 	t.Helper()

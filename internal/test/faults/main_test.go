@@ -18,16 +18,8 @@ import (
 var soak = flag.Bool("soak", false, "run the fault tests at full size, which takes minutes")
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(programs{m}, proxyLeaks...)
-}
-
-// programs builds the programs before the tests run.
-type programs struct{ *testing.M }
-
-func (p programs) Run() int {
-	flag.Parse()
 	flag.Set("test.parallel", "8") // these tests mostly wait
-	return harness.Main(p.M)
+	goleak.VerifyTestMain(m, proxyLeaks...)
 }
 
 // size returns the short or the full size of a test.

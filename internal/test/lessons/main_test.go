@@ -1,5 +1,5 @@
-// Package lessons tests the programs of the lessons as a learner meets them: it builds
-// them, starts them with arguments, and looks at what they print and at what the broker
+// Package lessons tests the programs of the lessons as a learner meets them: it
+// starts them with arguments, and looks at what they print and at what the broker
 // holds.
 package lessons_test
 
@@ -13,17 +13,11 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(programs{m}) }
-
-// programs builds the programs before the tests run.
-type programs struct{ *testing.M }
-
-func (p programs) Run() int {
+func TestMain(m *testing.M) {
 	// The tests mostly wait for processes, so more of them than there are processors can run
-	// side by side.
+	// side by side. A -parallel of the user overrides it.
 	flag.Set("test.parallel", "12")
-	flag.Parse() // a -parallel of the user overrides it
-	return harness.Main(p.M, "rabbitmq-tutorial/scripts/experiments/...")
+	goleak.VerifyTestMain(m)
 }
 
 // wantStdout compares all that the program has printed to stdout.
