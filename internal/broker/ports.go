@@ -39,7 +39,7 @@ func (n *Node) takePorts() error {
 		if *port == 0 {
 			*port = free[i]
 		} else if portOpen(*port) {
-			return fmt.Errorf("%w: %d; choose others with AMQP_PORT and MANAGEMENT_PORT", errPortTaken, *port)
+			return fmt.Errorf("%w: %d; choose another, in every terminal: export AMQP_URL=amqp://guest:guest@localhost:5673/", errPortTaken, *port)
 		}
 	}
 	if n.TLS == "" {
