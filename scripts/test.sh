@@ -4,18 +4,28 @@
 #   scripts/test.sh [ARG…]     go test's arguments; the whole suite by default
 #
 # BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. If the programs in
-# Python and JavaScript cannot run, the suite leaves them out; with INTEROP=require it fails.
+# Python and JavaScript cannot run, or there is no Chromium to look at the console, the suite leaves
+# out what needs them; with INTEROP=require or CHROMIUM=require it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tags=
+leave_out() { # what, why, and whether it is required
+  if [ "$3" = require ]; then
+    printf '%s\n' "$2" >&2
+    exit 1
+  fi
+  echo "leaving out $1: $2"
+}
 if why=$(scripts/interop.sh check 2>&1); then
   tags=interop
-elif [ "${INTEROP:-}" = require ]; then
-  printf '%s\n' "$why" >&2
-  exit 1
 else
-  echo "leaving out the exchange with other languages: $why"
+  leave_out 'the exchange with other languages' "$why" "${INTEROP:-}"
+fi
+if command -v chromium >/dev/null; then
+  tags=${tags:+$tags,}chromium
+else
+  leave_out 'the console' 'no chromium here (apt-get install chromium)' "${CHROMIUM:-}"
 fi
 # The fault tests take the longest, so they begin first.
 [ $# -gt 0 ] || set -- ./internal/test/faults ./...
