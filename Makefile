@@ -10,7 +10,7 @@ ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 broker := go build -o .bin/ ./scripts/broker && .bin/broker
 demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
-.PHONY: help up down ctl demo test test-faults bench lint screenshots \
+.PHONY: help up down ctl demo test test-faults bench lint screenshots recording \
   demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms
 
 help: ## list the targets
@@ -53,3 +53,7 @@ lint: ## gofmt, go vet and staticcheck, for Windows and macOS too, and actionlin
 
 screenshots: ## the READMEs' pictures of the console, which needs Chromium
 	@CHROMIUM=require scripts/test.sh -v ./internal/test/console -screenshots
+
+recording: ## README's animation of make demo-workqueue
+	@go build -o .bin/ ./scripts/demo ./scripts/recording
+	@.bin/recording scripts/demo/workqueue.svg .bin/demo workqueue
