@@ -33,6 +33,7 @@ func Consumers() []Consumer {
 		{"receive_logs_direct", []string{"info"}, WaitingForLogs, "direct_logs", "info", " [x] info:"},
 		{"receive_logs_topic", []string{"kern.*"}, WaitingForLogs, "topic_logs", "kern.info", " [x] kern.info:"},
 		{"rpc_server", nil, AwaitingRequests, "", "rpc_queue", " [.] fib("},
+		{"retry_worker", []string{"-pause=1ms"}, WaitingForMessages, "", "retry_tasks", " [x] Received "},
 	}
 }
 
@@ -55,7 +56,7 @@ func StartConsumer(t testing.TB, url, program string, args ...string) *Process {
 // Publishers returns the programs that publish and end by themselves; without arguments each
 // publishes its default.
 func Publishers() []string {
-	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic"}
+	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic", "retry_task"}
 }
 
 // WantFailure waits for the end of a program that must fail: with exit status 1, and one line on

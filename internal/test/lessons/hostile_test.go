@@ -22,7 +22,7 @@ var hostile = []struct{ raw, printed string }{
 	{"\xff\xfe\x80 \xc3( \xed\xa0\x80", `\xff\xfe\x80 \xc3( \xed\xa0\x80`},
 	{"invoice\u202efdp.exe \u2066\u2069\u200f", `invoice\u202efdp.exe \u2066\u2069\u200f`},
 	{"a\u2028b\u2029c", `a\u2028b\u2029c`},
-	{"%s%d%!n\\x1b", `%s%d%!n\x1b`},
+	{"%s%d%n\\x1b", `%s%d%n\x1b`}, // without !, which would fail in lesson 9
 	{"żółć 漢字 🐇", "żółć 漢字 🐇"},
 }
 

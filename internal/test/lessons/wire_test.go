@@ -2,6 +2,7 @@ package lessons_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,9 @@ func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 		"receive_logs_topic":  {temporary, "topic topic_logs:"},
 		"rpc_server":          {"queue rpc_queue: durable x-queue-type=quorum"},
 		"rpc_client":          {temporary, "queue rpc_queue: durable x-queue-type=quorum"},
+		"retry_task":          {"queue retry_tasks: durable x-queue-type=quorum"},
+		"retry_worker": {"queue retry_parked: durable x-queue-type=quorum", "queue retry_tasks: durable x-queue-type=quorum",
+			waitQueue(1), waitQueue(2), waitQueue(4)},
 	}
 	check := func(program string, run func(*testing.T, *harness.Vhost)) {
 		t.Run(program, func(t *testing.T) {
@@ -51,6 +55,12 @@ func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 		harness.Start(t, v.URL, "rpc_client")
 		v.AwaitReady("rpc_queue", 1) // a request, so all that the client needs is declared
 	})
+}
+
+// waitQueue describes a queue of lesson 9 whose messages expire back into the queue of tasks.
+func waitQueue(ttl int) string {
+	return fmt.Sprintf("queue retry_wait_%d: durable x-dead-letter-exchange= x-dead-letter-routing-key=retry_tasks "+
+		"x-message-ttl=%d x-queue-type=quorum", ttl, ttl)
 }
 
 // declared returns how each queue and each exchange was declared, in alphabetical order.
@@ -77,8 +87,8 @@ func declared(v *harness.Vhost) (all []string) {
 		if e.Arguments[amqp.QueueTypeArg] == amqp.QueueTypeClassic {
 			delete(e.Arguments, amqp.QueueTypeArg) // RabbitMQ 4 adds its default
 		}
-		for name, value := range e.Arguments {
-			text += fmt.Sprintf(" %s=%v", name, value)
+		for _, name := range slices.Sorted(maps.Keys(e.Arguments)) {
+			text += fmt.Sprintf(" %s=%v", name, e.Arguments[name])
 		}
 		all = append(all, text)
 	}
@@ -105,7 +115,7 @@ func TestProgramsUseWhatAnotherPortHasDeclared(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ch := harness.Channel(t, v.URL)
-	for _, queue := range []string{"hello", "task_queue", "rpc_queue"} {
+	for _, queue := range []string{"hello", "task_queue", "rpc_queue", "retry_tasks", "retry_parked"} {
 		harness.DeclareQueue(t, ch, queue)
 	}
 	for exchange, kind := range map[string]string{"logs": "fanout", "direct_logs": "direct", "topic_logs": "topic"} {
