@@ -12,7 +12,7 @@ func retry(s *stage) {
 	s.watch("Watch the tries of Task 1, which fails twice, and of Task 2, which always fails. The first pause is 0.3 s.")
 	worker := s.start("worker", "retry_worker -pause 300ms", "Waiting for messages")
 	for _, task := range []string{"Task 1!!", "Task 2!!!!!", "Task 3", "Task 4", "Task 5"} {
-		s.run("sender", "retry_task "+task)
+		s.run("sender", "retry_task '"+task+"'") // quoted: in many shells, ! means something
 	}
 	worker.Await("now in retry_parked")
 	worker.Stop()

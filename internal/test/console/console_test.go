@@ -39,6 +39,7 @@ func TestTheConsoleShowsWhatTheLessonsSay(t *testing.T) {
 		"bindings":                      bindings,
 		"a request without a server":    aRequestWithoutAServer,
 		"rates":                         rates,
+		"a parked task":                 aParkedTask,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -125,6 +126,18 @@ func rates(c *console) {
 		c.await(`(page.seen ??= new Set()).add(page.querySelector('`+legend+`').innerText).size`, `^8$`)
 	}
 	c.picture("cmd/publisher_confirms/console.png", chart+", "+legend, "null", "")
+}
+
+// Lesson 9.
+func aParkedTask(c *console) {
+	worker := harness.StartConsumer(c.t, c.vhost.URL, "retry_worker", "-retries=1", "-pause=1ms")
+	harness.Run(c.t, c.vhost.URL, 0, "retry_task", "Book a hotel!!!")
+	worker.Await("now in retry_parked")
+	c.visit("#/queues/" + c.vhost.Name + "/retry_parked")
+	c.click("h2", "Get messages")
+	c.click("input", "Get Message(s)")
+	c.await(`page.querySelector('#msg-wrapper')`, `(?s)attempts:\s*2\s+error:\s*exclamation mark 2 of 3\s.*\bBook a hotel!!!`)
+	c.picture("cmd/retry_worker/console.png", "#msg-wrapper", "null", "")
 }
 
 // A console is a page of the management console, on which somebody has logged in.

@@ -1,6 +1,6 @@
 //go:build interop
 
-// Package interop lets the programs of lessons 1 to 6 talk to programs in other
+// Package interop lets the programs of lessons 1 to 6 and 9 talk to programs in other
 // languages, which declare the same queues and exchanges themselves. If two of them
 // declare one differently, the broker refuses it; if they name one differently, the
 // message arrives nowhere.
@@ -113,6 +113,12 @@ func TestMatrix(t *testing.T) {
 			t.Parallel()
 			refused(t, harness.NewVhost(t).URL, peer, golang)
 		})
+		for _, first := range []language{golang, peer} {
+			t.Run("lesson9/"+peer.name+"-sends-and-reads/"+first.name+"-declares-first", func(t *testing.T) {
+				t.Parallel()
+				retry(t, harness.NewVhost(t).URL, peer, first.name == peer.name)
+			})
+		}
 	}
 	t.Run("lesson6/servers-of-all-languages", func(t *testing.T) {
 		t.Parallel()
@@ -254,6 +260,23 @@ func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 	end(server)
 	inAnyOrder(t, server, harness.AwaitingRequests,
 		" [.] fib(0)", " [.] fib(1)", " [.] fib(30)", " [.] fib(100)", " [.] fib(7)")
+}
+
+// retry sends tasks from another language to retry_worker, and lets that language read what is parked.
+func retry(t *testing.T, url string, peer language, peerFirst bool) {
+	if peerFirst {
+		end(peer.consume(t, url, "read_parked"))
+	} else {
+		harness.StartConsumer(t, url, "retry_worker").Stop()
+	}
+	printed(t, peer.run(t, url, "retry_task", "größer!"), " [x] Sent größer!")
+	printed(t, peer.run(t, url, "retry_task", "hoffnungslos", "仕事!!!"), " [x] Sent hoffnungslos 仕事!!!")
+	worker := harness.StartConsumer(t, url, "retry_worker", "-retries=1", "-pause=1ms")
+	worker.Await(" [x] Done")
+	reader := peer.consume(t, url, "read_parked")
+	reader.Await("Parked")
+	printed(t, reader, harness.WaitingForMessages,
+		" [x] Parked hoffnungslos 仕事!!! after 2 attempts: exclamation mark 2 of 3")
 }
 
 // inAnyOrder compares what a process has printed, in any order, because calls that are made at

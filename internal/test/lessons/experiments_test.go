@@ -1,6 +1,7 @@
 package lessons_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -85,13 +86,75 @@ func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
 		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
 }
 
+func TestARequeuedTaskComesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	p := harness.Run(t, harness.NewVhost(t).URL, 0, "requeue")
+	var tries int
+	if _, err := fmt.Sscanf(p.Stdout()[0], " [x] Tried the same task %d times in a second", &tries); err != nil || tries < 50 {
+		t.Errorf("it printed:\n%s", p.Output())
+	}
+	t.Logf("%d tries in a second", tries)
+}
+
+func TestAMessageThatWaitsHoldsUpThoseBehindIt(t *testing.T) {
+	t.Parallel()
+	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "head_of_line"),
+		" [x] The first task waits for 3000 ms", " [x] The second task waits for 1000 ms",
+		" [x] The first task is back after 3 s", " [x] The second task is back after 3 s")
+}
+
+// RabbitMQ 4 ignores an x-death that a client publishes.
+func TestXDeathCountsTheTriesOfACopyOnlyInRabbitMQ3(t *testing.T) {
+	t.Parallel()
+	counts := []int{1, 1, 1}
+	if strings.HasPrefix(harness.SharedBroker(t).Version(), "3.") {
+		counts = []int{1, 2, 3}
+	}
+	var want []string
+	for i, count := range counts {
+		want = append(want, fmt.Sprintf(" [x] It has failed %d times, and x-death counts %d", i+1, count))
+	}
+	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "x_death"), want...)
+}
+
+// RabbitMQ 4.3 has delayed retries, whose pause grows by the first pause with each failure. A nack
+// is no failure. Older versions do not know them.
+func TestDelayedRetriesOfRabbitMQ(t *testing.T) {
+	t.Parallel()
+	broker := harness.SharedBroker(t)
+	v := harness.NewVhost(t)
+	want := func(p *harness.Process, pauses ...int) {
+		t.Helper()
+		var lines []string
+		for i, pause := range append([]int{0}, pauses...) {
+			lines = append(lines, fmt.Sprintf(" [x] Try %d, after %d s", i+1, pause))
+		}
+		wantStdout(t, p, lines...)
+	}
+	want(harness.Run(t, v.URL, 0, "delayed_retry"), 0, 0, 0)
+	policy := map[string]any{"pattern": "^delayed_retry$", "apply-to": "queues",
+		"definition": map[string]any{"delayed-retry-type": "all", "delayed-retry-min": 1000, "delayed-retry-max": 2000}}
+	err := harness.API(broker.ManagementURL(), "PUT", "/policies/"+v.Name+"/delay", policy, nil)
+	if strings.HasPrefix(broker.Version(), "3.") {
+		if err == nil || !strings.Contains(err.Error(), "not recognised") {
+			t.Errorf("the policy: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(harness.Run(t, v.URL, 0, "delayed_retry"), 1, 2, 2)
+	want(harness.Run(t, v.URL, 0, "delayed_retry", "-nack"), 1, 1, 1)
+}
+
 func TestAnExperimentEndsWithOneLineAndNoPassword(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
 		"amqp://guest:sec%zzret@localhost/": " [!] AMQP_URL is not an AMQP URL. Set it to something like amqp://user:password@localhost:5672/",
 		"amqp://guest:secret@localhost:1/":  " [!] connect: dial tcp",
 	} {
-		for _, experiment := range []string{"restart", "log_archive", "other_channel", "exclusive"} {
+		for _, experiment := range []string{"restart", "log_archive", "other_channel", "exclusive", "requeue", "head_of_line", "x_death", "delayed_retry"} {
 			p := harness.Run(t, url, 1, experiment)
 			if lines := p.Stderr(); len(lines) != 1 || !strings.HasPrefix(lines[0], want) || strings.Contains(lines[0], "sec") {
 				t.Errorf("%s printed %q", experiment, lines)

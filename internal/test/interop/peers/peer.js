@@ -1,4 +1,4 @@
-// Lessons 1 to 6 in JavaScript, each as its program there would do it.
+// Lessons 1 to 6 and 9 in JavaScript, each as its program there would do it.
 //
 //     AMQP_URL=amqp://... node peer.js ROLE [ARGUMENT...]
 //
@@ -116,6 +116,27 @@ async function rpcClient(channel, ...bodies) {
   }
 }
 
+async function retryTask(channel, ...words) {
+  const task = words.join(' ');
+  await declareQueue(channel, 'retry_tasks');
+  channel.sendToQueue('retry_tasks', Buffer.from(task), { persistent: true });
+  console.log(` [x] Sent ${task}`);
+}
+
+async function readParked(channel) {
+  await declareQueue(channel, 'retry_parked');
+  console.log(' [*] Waiting for messages. To exit press CTRL+C');
+  await channel.consume('retry_parked', (message) => {
+    const { deliveryMode, headers } = message.properties;
+    if (deliveryMode !== 2) {
+      throw new Error('the task is not persistent');
+    }
+    console.log(` [x] Parked ${message.content} after ${headers.attempts} attempts: ${headers.error}`);
+    channel.ack(message);
+  });
+  await consuming(channel);
+}
+
 const roles = {
   send,
   receive,
@@ -133,6 +154,8 @@ const roles = {
     receiveEmitted(channel, 'topic_logs', 'topic', bindingKeys),
   rpc_server: rpcServer,
   rpc_client: rpcClient,
+  retry_task: retryTask,
+  read_parked: readParked,
 };
 
 async function main([role, ...args]) {

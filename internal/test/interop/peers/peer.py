@@ -1,4 +1,4 @@
-"""Lessons 1 to 6 in Python, each as its program there would do it.
+"""Lessons 1 to 6 and 9 in Python, each as its program there would do it.
 
     AMQP_URL=amqp://... python3 peer.py ROLE [ARGUMENT...]
 
@@ -152,9 +152,33 @@ def rpc_client(channel, *bodies):
         print(f" [.] Got {answers[call].decode()}")
 
 
+def retry_task(channel, *words):
+    task = " ".join(words)
+    declare_queue(channel, "retry_tasks")
+    persistent = pika.BasicProperties(delivery_mode=2)
+    channel.basic_publish("", "retry_tasks", task.encode(), persistent)
+    print(f" [x] Sent {task}")
+
+
+def read_parked(channel):
+    declare_queue(channel, "retry_parked")
+
+    def on_parked(channel, method, properties, body):
+        if properties.delivery_mode != 2:
+            raise ValueError("the task is not persistent")
+        headers = properties.headers
+        print(f" [x] Parked {body.decode()} after {headers['attempts']} attempts: {headers['error']}")
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_consume("retry_parked", on_parked)
+    print(" [*] Waiting for messages. To exit press CTRL+C")
+    channel.start_consuming()
+
+
 ROLES = (
     send, receive, new_task, worker, emit_log, receive_logs, emit_log_direct,
     receive_logs_direct, emit_log_topic, receive_logs_topic, rpc_server, rpc_client,
+    retry_task, read_parked,
 )
 
 role = {function.__name__: function for function in ROLES}[sys.argv[1]]
