@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"log"
 	"math/big"
-	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/amqpx"
-	"rabbitmq-tutorial/internal/program"
 )
 
 // parse reads an answer: the decimal result, or what is wrong with the request.
@@ -65,20 +63,4 @@ func describeServers(ctx context.Context, url string) string {
 		return "rpc_queue has no consumer now: start a server with go run ./cmd/rpc_server"
 	}
 	return fmt.Sprintf("rpc_queue has %d consumers now: look at what they print, or wait longer with -timeout", queue.Consumers)
-}
-
-// parseArgs reads the command line: the numbers, 30 if there are none.
-func parseArgs(args []string) ([]int, error) {
-	if len(args) == 0 {
-		return []int{30}, nil
-	}
-	numbers := make([]int, len(args))
-	for i, arg := range args {
-		n, err := strconv.Atoi(arg)
-		if err != nil {
-			return nil, program.Usagef("argument %d is not a whole number that fits here", i+1)
-		}
-		numbers[i] = n
-	}
-	return numbers, nil
 }

@@ -35,7 +35,7 @@ func main() {
 }
 
 func (c *caller) run(ctx context.Context, url string, args []string) error {
-	numbers, err := parseArgs(args)
+	numbers, err := program.Numbers(args)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 //
 // It is the server of lesson 6. A request names the queue for its answer in ReplyTo, and
 // carries a CorrelationId that the answer repeats. Several servers may share the queue of
-// requests. The answer is computed in fib.go.
+// requests. The answer is computed in answer.go.
 package main
 
 import (
@@ -33,9 +33,6 @@ func main() {
 }
 
 func (srv *server) run(ctx context.Context, url string, _ []string) error {
-	if srv.delay < 0 {
-		return program.Usagef("-delay must not be negative")
-	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Durable, quorum: the queue and every request in it survive a restart of the broker.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "rpc_queue", Durable: true, Type: amqp.QueueTypeQuorum})

@@ -36,9 +36,6 @@ func main() {
 }
 
 func (w *worker) run(ctx context.Context, url string, _ []string) error {
-	if w.unit < 0 {
-		return program.Usagef("-unit must not be negative")
-	}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// The same arguments as in new_task: either program may be started first.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "task_queue", Durable: true, Type: amqp.QueueTypeQuorum})

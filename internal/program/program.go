@@ -138,6 +138,16 @@ func (p *Program) parse(args []string) error {
 	case p.usage.Args != "" && p.usage.Args[0] != '[' && p.NArg() == 0:
 		return fmt.Errorf("missing argument: %s", p.usage.Args)
 	}
+	p.VisitAll(func(f *flag.Flag) {
+		if d, ok := f.Value.(flag.Getter); ok && err == nil {
+			if d, ok := d.Get().(time.Duration); ok && d < 0 {
+				err = fmt.Errorf("-%s must not be negative", f.Name)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
 	if p.url == "" {
 		p.url = os.Getenv("AMQP_URL")
 	}
@@ -176,4 +186,20 @@ func CheckKeys(keys ...string) error {
 		}
 	}
 	return nil
+}
+
+// Numbers reads arguments that are whole numbers. It returns 30 if there are none.
+func Numbers(args []string) ([]int, error) {
+	if len(args) == 0 {
+		return []int{30}, nil
+	}
+	numbers := make([]int, len(args))
+	for i, arg := range args {
+		n, err := strconv.Atoi(arg)
+		if err != nil { // the argument is not repeated: see parse
+			return nil, Usagef("argument %d is not a whole number that fits here", i+1)
+		}
+		numbers[i] = n
+	}
+	return numbers, nil
 }

@@ -298,7 +298,7 @@ func refused(t *testing.T, url string, from, to language) {
 		" [x] Requesting fib(ten)", " [x] Requesting fib(-1)", " [x] Requesting fib(1000000)", " [x] Requesting fib(10)",
 		` [.] Got "ten" is not a whole number that fits here`,
 		" [.] Got n is -1; it must not be negative",
-		" [.] Got n is too large; this server goes up to 10000",
+		" [.] Got n is too large; the largest here is 10000",
 		" [.] Got 55")
 	server.Await("fib(10)")
 	if got, want := server.Stdout(), []string{harness.AwaitingRequests, " [.] fib(10)"}; !slices.Equal(got, want) {

@@ -151,8 +151,8 @@ func TestClientTellsEveryRefusal(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		" [!] fib(-3): the server refused: n is -3; it must not be negative",
-		" [!] fib(10001): the server refused: n is too large; this server goes up to 10000",
-		" [!] fib(10002): the server refused: n is too large; this server goes up to 10000",
+		" [!] fib(10001): the server refused: n is too large; the largest here is 10000",
+		" [!] fib(10002): the server refused: n is too large; the largest here is 10000",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("stderr is %q, want %q", got, want)
@@ -186,7 +186,7 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 		{"thirty", `"thirty" is not a whole number that fits here`},
 		{"", `"" is not a whole number that fits here`},
 		{"-5", "n is -5; it must not be negative"},
-		{"10001", "n is too large; this server goes up to 10000"},
+		{"10001", "n is too large; the largest here is 10000"},
 		{huge, `"99999999999999999999" is not a whole number that fits here`},
 		{"3.5", `"3.5" is not a whole number that fits here`},
 		{"\x1b[2J\n7", `"\x1b[2J\n7" is not a whole number that fits here`},

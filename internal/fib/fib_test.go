@@ -1,4 +1,4 @@
-package main
+package fib
 
 import (
 	"math/big"
@@ -25,7 +25,7 @@ func TestOnlyWholeNumbersInRangeAreParsed(t *testing.T) {
 		{"+7", 7, ""},
 		{"10000", 10000, ""},
 		{"00000000000000000030", 30, ""}, // 20 bytes, the most that is looked at
-		{"10001", 0, "too large; this server goes up to 10000"},
+		{"10001", 0, "too large; the largest here is 10000"},
 		{"000000000000000000030", 0, "too large"},
 		{"99999999999999999999", 0, "not a whole number that fits"},
 		{"1" + strings.Repeat("0", 1<<20), 0, "not a whole number that fits"},
@@ -44,12 +44,12 @@ func TestOnlyWholeNumbersInRangeAreParsed(t *testing.T) {
 	} {
 		t.Run(test.body[:min(len(test.body), 24)], func(t *testing.T) {
 			t.Parallel()
-			n, err := parse([]byte(test.body))
+			n, err := Parse([]byte(test.body))
 			switch {
 			case test.err == "" && (n != test.n || err != nil):
-				t.Errorf("parse = %d, %v, want %d", n, err, test.n)
+				t.Errorf("Parse = %d, %v, want %d", n, err, test.n)
 			case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
-				t.Errorf("parse = %d, %v, want %s", n, err, test.err)
+				t.Errorf("Parse = %d, %v, want %s", n, err, test.err)
 			}
 		})
 	}
@@ -60,22 +60,22 @@ func FuzzParseRequest(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		n, err := parse(body)
+		n, err := Parse(body)
 		if err != nil {
 			text := err.Error()
 			if len(text) > 400 || !utf8.ValidString(text) || strings.IndexFunc(text, unicode.IsControl) >= 0 {
-				t.Errorf("parse(%q) = %q, which nobody can read", body, text)
+				t.Errorf("Parse(%q) = %q, which nobody can read", body, text)
 			}
 			return
 		}
 		digits := strings.TrimLeft(strings.TrimLeft(string(body), "+-"), "0")
-		if n < 0 || n > maxN || digits != strings.TrimLeft(strconv.Itoa(n), "0") {
-			t.Errorf("parse(%q) = %d", body, n)
+		if n < 0 || n > Max || digits != strings.TrimLeft(strconv.Itoa(n), "0") {
+			t.Errorf("Parse(%q) = %d", body, n)
 		}
 	})
 }
 
-func TestFibIsExact(t *testing.T) {
+func TestNumbersAreExact(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{
 		0: "0", 1: "1", 2: "1", 3: "2", 10: "55", 30: "832040",
@@ -84,17 +84,17 @@ func TestFibIsExact(t *testing.T) {
 		94:  "19740274219868223167",
 		100: "354224848179261915075",
 	} {
-		if got := fib(n).String(); got != want {
-			t.Errorf("fib(%d) = %s, want %s", n, got, want)
+		if got := Number(n).String(); got != want {
+			t.Errorf("Number(%d) = %s, want %s", n, got, want)
 		}
 	}
-	for _, n := range []int{500, 1000, 4321, maxN} {
-		if got, want := fib(n), fastDoubling(n); got.Cmp(want) != 0 {
-			t.Errorf("fib(%d) = %v, want %v", n, got, want)
+	for _, n := range []int{500, 1000, 4321, Max} {
+		if got, want := Number(n), fastDoubling(n); got.Cmp(want) != 0 {
+			t.Errorf("Number(%d) = %v, want %v", n, got, want)
 		}
 	}
-	if digits := len(fib(maxN).String()); digits != 2090 {
-		t.Errorf("fib(%d) has %d digits; the comment on maxN says 2,090", maxN, digits)
+	if digits := len(Number(Max).String()); digits != 2090 {
+		t.Errorf("fib(%d) has %d digits; the comment on Max says 2,090", Max, digits)
 	}
 }
 
