@@ -11,7 +11,7 @@ broker := go build -o .bin/ ./scripts/broker && .bin/broker
 demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
 .PHONY: help up down ctl demo test test-faults bench lint screenshots recording \
-  demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-retry
+  demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
 demo: ## every lesson, one after the other
 	@$(demo)
 
-demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-retry: demo-%:
+demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry: demo-%:
 	@$(demo) $*
 
 test: ## the whole test suite, on a RabbitMQ of its own

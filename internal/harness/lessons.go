@@ -33,6 +33,8 @@ func Consumers() []Consumer {
 		{"receive_logs_direct", []string{"info"}, WaitingForLogs, "direct_logs", "info", " [x] info:"},
 		{"receive_logs_topic", []string{"kern.*"}, WaitingForLogs, "topic_logs", "kern.info", " [x] kern.info:"},
 		{"rpc_server", nil, AwaitingRequests, "", "rpc_queue", " [.] fib("},
+		{"pipeline_stage", nil, WaitingForMessages, "", "pipeline_numbers", " [.] fib("},
+		{"pipeline_collect", nil, WaitingForMessages, "", "pipeline_results", " [x] fib(10) = "},
 		{"retry_worker", []string{"-pause=1ms"}, WaitingForMessages, "", "retry_tasks", " [x] Received "},
 	}
 }
@@ -56,7 +58,7 @@ func StartConsumer(t testing.TB, url, program string, args ...string) *Process {
 // Publishers returns the programs that publish and end by themselves; without arguments each
 // publishes its default.
 func Publishers() []string {
-	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic", "retry_task"}
+	return []string{"send", "new_task", "emit_log", "emit_log_direct", "emit_log_topic", "pipeline_submit", "retry_task"}
 }
 
 // WantFailure waits for the end of a program that must fail: with exit status 1, and one line on

@@ -33,9 +33,9 @@ func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string
 // It compares times, so it is not parallel.
 func TestEveryClaimHolds(t *testing.T) {
 	vhost := harness.NewVhost(t)
-	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc", "retry")
+	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc", "pipeline", "retry")
 	p.Exits(0)
-	p.Await("All 30 claims hold")
+	p.Await("All 35 claims hold")
 	wantEntities(t, vhost, nil, nil)
 	if strings.Contains(p.Output(), "\x1b") {
 		t.Error("there are colours although stdout is no terminal")

@@ -2,7 +2,7 @@
 // several terminals, shows their output together, and checks what each lesson
 // claims; a claim that does not hold fails the command.
 //
-//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms] [retry]
+//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms] [pipeline] [retry]
 //
 // It runs on the broker that `make up` would find or start, so that the console shows
 // what happens. On a broker that was started here, it makes a virtual host of its own;
@@ -43,6 +43,7 @@ func lessons() []lesson {
 		{"topics", "Lesson 5: Topics", nil, []string{"topic_logs"}, topics},
 		{"rpc", "Lesson 6: Remote procedure call", []string{"rpc_queue"}, nil, rpc},
 		{"confirms", "Lesson 7: Publisher confirms", []string{"publisher_confirms"}, nil, confirms},
+		{"pipeline", "Lesson 8: Pipelines", []string{"pipeline_numbers", "pipeline_results"}, nil, pipeline},
 		{"retry", "Lesson 9: When work fails", []string{"retry_tasks", "retry_parked", "retry_wait_300", "retry_wait_600", "retry_wait_1200"}, nil, retry},
 	}
 }

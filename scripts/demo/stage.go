@@ -129,6 +129,13 @@ func (s *stage) run(label, command string) process {
 	return p
 }
 
+// kill ends a program as kill -9 does.
+func (s *stage) kill(label string, p process) {
+	s.show(label, s.screen.paint(red, " killed (kill -9)"))
+	p.Kill()
+	p.Wait()
+}
+
 func (s *stage) show(label, text string) { s.screen.printf("%s%s\n", s.screen.label(label), text) }
 
 // printed returns the lines that begin with prefix, without the prefix.

@@ -47,11 +47,17 @@ const (
 // printed it.
 func deliver(t testing.TB, ch *amqp.Channel, c harness.Consumer, p *harness.Process, message string) {
 	t.Helper()
-	harness.PublishMessages(t, ch, c.Exchange, c.Key, amqp.Publishing{
-		Body:    []byte(message),
-		ReplyTo: "nobody", // which is for rpc_server
-	})
+	harness.PublishMessages(t, ch, c.Exchange, c.Key, forAll(message))
 	p.Await(c.Prints + message)
+}
+
+// forAll returns a message that every consumer understands, if the body is a small number.
+func forAll(body string) amqp.Publishing {
+	return amqp.Publishing{
+		Body:    []byte(body),
+		ReplyTo: "nobody",                   // for rpc_server
+		Headers: amqp.Table{"n": int32(10)}, // for pipeline_collect
+	}
 }
 
 // wantStderr waits for a line on stderr, wherever it stands among the others.

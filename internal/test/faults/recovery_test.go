@@ -102,8 +102,7 @@ func load(ctx context.Context, url string, connected chan<- time.Time) {
 		}
 		for {
 			for _, c := range harness.Consumers() {
-				msg := amqp.Publishing{Body: []byte("10"), ReplyTo: "nobody"}
-				if err := ch.PublishWithContext(ctx, c.Exchange, c.Key, false, false, msg); err != nil {
+				if err := ch.PublishWithContext(ctx, c.Exchange, c.Key, false, false, forAll("10")); err != nil {
 					return err
 				}
 			}

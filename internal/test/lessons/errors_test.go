@@ -195,6 +195,8 @@ func TestOtherArgumentsAreRefused(t *testing.T) {
 		{[]string{"send", "receive"}, "queue", "hello", queue("hello", amqp.Table{"x-queue-type": "quorum", "x-max-length": 10}), "'x-max-length'", "make ctl ARGS='delete_queue -p VHOST hello'"},
 		{[]string{"new_task", "worker"}, "queue", "task_queue", queue("task_queue", amqp.Table{"x-queue-type": "classic"}), "'x-queue-type'", "make ctl ARGS='delete_queue -p VHOST task_queue'"},
 		{[]string{"rpc_server", "rpc_client"}, "queue", "rpc_queue", queue("rpc_queue", amqp.Table{"x-queue-type": "quorum", "x-message-ttl": 1000}), "'x-message-ttl'", "make ctl ARGS='delete_queue -p VHOST rpc_queue'"},
+		{[]string{"pipeline_submit", "pipeline_stage"}, "queue", "pipeline_numbers", queue("pipeline_numbers", nil), "'x-queue-type'", "make ctl ARGS='delete_queue -p VHOST pipeline_numbers'"},
+		{[]string{"pipeline_stage", "pipeline_collect"}, "queue", "pipeline_results", queue("pipeline_results", nil), "'x-queue-type'", "make ctl ARGS='delete_queue -p VHOST pipeline_results'"},
 		{[]string{"retry_task", "retry_worker"}, "queue", "retry_tasks", queue("retry_tasks", nil), "'x-queue-type'", "make ctl ARGS='delete_queue -p VHOST retry_tasks'"},
 		{[]string{"retry_worker"}, "queue", "retry_wait_1", queue("retry_wait_1", amqp.Table{"x-queue-type": "quorum"}), "'x-dead-letter-exchange'", "make ctl ARGS='delete_queue -p VHOST retry_wait_1'"},
 		{[]string{"emit_log", "receive_logs"}, "exchange", "logs", exchange("logs", "direct", false, nil), "'type'", "delete it in the console"},
@@ -223,6 +225,7 @@ func TestQueueInExclusiveUseIsNamed(t *testing.T) {
 	t.Parallel()
 	for queue, names := range map[string][]string{
 		"hello": {"send", "receive"}, "task_queue": {"new_task", "worker"}, "rpc_queue": {"rpc_server", "rpc_client"},
+		"pipeline_numbers": {"pipeline_submit", "pipeline_stage"}, "pipeline_results": {"pipeline_stage", "pipeline_collect"},
 		"retry_tasks": {"retry_task", "retry_worker"},
 	} {
 		t.Run(queue, func(t *testing.T) {
@@ -267,6 +270,10 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 		{"rpc_server", ".*", ".*", no, []string{`consume from queue "rpc_queue"`, "queue 'rpc_queue'"}},
 		{"rpc_client", no, ".*", ".*", []string{`declare queue "rpc_queue"`, "queue 'rpc_queue'"}},
 		{"rpc_client", ".*", no, ".*", []string{"exchange 'amq.default'"}},
+		{"pipeline_submit", ".*", no, ".*", []string{`publish to queue "pipeline_numbers"`, "exchange 'amq.default'"}},
+		{"pipeline_stage", "pipeline_numbers", ".*", ".*", []string{`declare queue "pipeline_results"`, "queue 'pipeline_results'"}},
+		{"pipeline_stage", ".*", ".*", no, []string{`consume from queue "pipeline_numbers"`, "queue 'pipeline_numbers'"}},
+		{"pipeline_collect", ".*", ".*", no, []string{`consume from queue "pipeline_results"`, "queue 'pipeline_results'"}},
 		{"retry_task", ".*", no, ".*", []string{`publish to queue "retry_tasks"`, "exchange 'amq.default'"}},
 		{"retry_worker", ".*", no, ".*", []string{`declare queue "retry_wait_1"`, "exchange 'amq.default'"}}, // it leads there
 		{"retry_worker", ".*", ".*", no, []string{`declare queue "retry_wait_1"`, "queue 'retry_wait_1'"}},

@@ -31,6 +31,9 @@ func TestProgramsDeclareWhatTheOtherPortsDeclare(t *testing.T) {
 		"receive_logs_topic":  {temporary, "topic topic_logs:"},
 		"rpc_server":          {"queue rpc_queue: durable x-queue-type=quorum"},
 		"rpc_client":          {temporary, "queue rpc_queue: durable x-queue-type=quorum"},
+		"pipeline_submit":     {"queue pipeline_numbers: durable x-queue-type=quorum"},
+		"pipeline_stage":      {"queue pipeline_numbers: durable x-queue-type=quorum", "queue pipeline_results: durable x-queue-type=quorum"},
+		"pipeline_collect":    {"queue pipeline_results: durable x-queue-type=quorum"},
 		"retry_task":          {"queue retry_tasks: durable x-queue-type=quorum"},
 		"retry_worker": {"queue retry_parked: durable x-queue-type=quorum", "queue retry_tasks: durable x-queue-type=quorum",
 			waitQueue(1), waitQueue(2), waitQueue(4)},
@@ -115,7 +118,7 @@ func TestProgramsUseWhatAnotherPortHasDeclared(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ch := harness.Channel(t, v.URL)
-	for _, queue := range []string{"hello", "task_queue", "rpc_queue", "retry_tasks", "retry_parked"} {
+	for _, queue := range []string{"hello", "task_queue", "rpc_queue", "pipeline_numbers", "pipeline_results", "retry_tasks", "retry_parked"} {
 		harness.DeclareQueue(t, ch, queue)
 	}
 	for exchange, kind := range map[string]string{"logs": "fanout", "direct_logs": "direct", "topic_logs": "topic"} {

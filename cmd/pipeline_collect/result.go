@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// read returns what a message says, in words: a result or, with the reason as the error, what
+// was refused.
+func read(msg amqp.Delivery) (text string, err error) {
+	if reason, refused := msg.Headers["error"].(string); refused {
+		return fmt.Sprintf("no result for %.20q", msg.Body), errors.New(reason)
+	}
+	switch n := msg.Headers["n"].(type) {
+	case int8, uint8, int16, uint16, int32, uint32, int64: // which one depends on the client that sent it
+		if f, ok := new(big.Int).SetString(string(msg.Body), 10); ok {
+			return fmt.Sprintf("fib(%d) = %s", n, f), nil
+		}
+	}
+	return fmt.Sprintf("ignored %.20q", msg.Body), errors.New("neither a result with its n nor a refused number")
+}
+
+// ids remembers message ids: the last 100,000, and up to as many before.
+type ids struct{ recent, older map[string]bool }
+
+const generation = 100_000
+
+// before reports whether the id came before, and remembers it. Messages without an id are all
+// different.
+func (seen *ids) before(id string) bool {
+	if id == "" || seen.recent[id] || seen.older[id] {
+		return id != ""
+	}
+	if seen.recent == nil || len(seen.recent) == generation {
+		seen.recent, seen.older = make(map[string]bool), seen.recent
+	}
+	seen.recent[id] = true
+	return false
+}
