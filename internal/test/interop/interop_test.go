@@ -1,6 +1,6 @@
 //go:build interop
 
-// Package interop lets the programs of lessons 1 to 6 and 9 talk to programs in other
+// Package interop lets the programs of lessons 1 to 6, 8 and 9 talk to programs in other
 // languages, which declare the same queues and exchanges themselves. If two of them
 // declare one differently, the broker refuses it; if they name one differently, the
 // message arrives nowhere.
@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
 )
@@ -117,6 +119,18 @@ func TestMatrix(t *testing.T) {
 			t.Run("lesson9/"+peer.name+"-sends-and-reads/"+first.name+"-declares-first", func(t *testing.T) {
 				t.Parallel()
 				retry(t, harness.NewVhost(t).URL, peer, first.name == peer.name)
+			})
+		}
+	}
+	for _, peer := range peers {
+		for places := 1; places < 7; places++ { // a bit for each place of the pipeline: is it the peer's?
+			var at [3]language
+			for i := range at {
+				at[i] = [2]language{golang, peer}[places>>i&1]
+			}
+			t.Run("lesson8/"+at[0].name+"-"+at[1].name+"-"+at[2].name, func(t *testing.T) {
+				t.Parallel()
+				pipeline(t, harness.NewVhost(t).URL, at[0], at[1], at[2])
 			})
 		}
 	}
@@ -303,6 +317,29 @@ func refused(t *testing.T, url string, from, to language) {
 	server.Await("fib(10)")
 	if got, want := server.Stdout(), []string{harness.AwaitingRequests, " [.] fib(10)"}; !slices.Equal(got, want) {
 		t.Errorf("the server printed %q, want %q", got, want)
+	}
+}
+
+// pipeline has a language at each place. Numbers wait for their stage, one is refused, and one is
+// published twice.
+func pipeline(t *testing.T, url string, submitter, worker, collector language) {
+	collect := collector.consume(t, url, "pipeline_collect")
+	submit := submitter.run(t, url, "pipeline_submit", "0", "30", "100", "10001")
+	printed(t, submit, " [x] Submitted 0", " [x] Submitted 30", " [x] Submitted 100", " [x] Submitted 10001")
+	stage := worker.consume(t, url, "pipeline_stage")
+	collect.Await(" [x] fib(0) = 0")
+	collect.Await(" [x] fib(30) = 832040")
+	collect.Await(" [x] fib(100) = 354224848179261915075")
+	collect.Await(` [!] no result for "10001": `)
+
+	number := amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: "the same", Body: []byte("7")}
+	harness.PublishMessages(t, harness.Channel(t, url), "", "pipeline_numbers", number, number)
+	collect.Await(" [x] fib(7) = 13")
+	collect.Await(" again, ignored")
+	end(stage)
+	if got, want := stage.Stdout(), []string{harness.WaitingForMessages, " [.] fib(0)", " [.] fib(30)",
+		" [.] fib(100)", " [.] fib(7)", " [.] fib(7)"}; !slices.Equal(got, want) {
+		t.Errorf("the stage printed %q, want %q", got, want)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Lessons 1 to 6 and 9 in JavaScript, each as its program there would do it.
+// Lessons 1 to 6, 8 and 9 in JavaScript, each as its program there would do it.
 //
 //     AMQP_URL=amqp://... node peer.js ROLE [ARGUMENT...]
 //
@@ -116,6 +116,63 @@ async function rpcClient(channel, ...bodies) {
   }
 }
 
+async function pipelineSubmit(channel, ...numbers) {
+  await declareQueue(channel, 'pipeline_numbers');
+  for (const n of numbers.length > 0 ? numbers : ['30']) {
+    channel.sendToQueue('pipeline_numbers', Buffer.from(n), { persistent: true, messageId: randomUUID() });
+    console.log(` [x] Submitted ${n}`);
+  }
+}
+
+async function pipelineStage(channel) {
+  await declareQueue(channel, 'pipeline_numbers');
+  await declareQueue(channel, 'pipeline_results');
+  await channel.prefetch(1);
+  console.log(' [*] Waiting for messages. To exit press CTRL+C');
+  await channel.consume('pipeline_numbers', async (number) => {
+    const { deliveryMode, messageId } = number.properties;
+    if (deliveryMode !== 2) {
+      throw new Error('the number is not persistent');
+    }
+    const n = parseInt(number.content.toString(), 10);
+    let [headers, result] = [{ error: 'too large for JavaScript' }, number.content];
+    if (n <= 10000) {
+      console.log(` [.] fib(${n})`);
+      let [a, b] = [0n, 1n];
+      for (let i = 0; i < n; i++) {
+        [a, b] = [b, a + b];
+      }
+      [headers, result] = [{ n }, Buffer.from(a.toString())];
+    }
+    channel.sendToQueue('pipeline_results', result, { persistent: true, mandatory: true, messageId, headers });
+    await channel.waitForConfirms();
+    channel.ack(number);
+  });
+  await consuming(channel);
+}
+
+async function pipelineCollect(channel) {
+  await declareQueue(channel, 'pipeline_results');
+  const seen = new Set();
+  console.log(' [*] Waiting for messages. To exit press CTRL+C');
+  await channel.consume('pipeline_results', (result) => {
+    const { deliveryMode, messageId, headers } = result.properties;
+    if (deliveryMode !== 2) {
+      throw new Error('the result is not persistent');
+    }
+    if (seen.has(messageId)) {
+      console.log(` [!] ${result.content} again, ignored`);
+    } else if ('error' in headers) {
+      console.log(` [!] no result for "${result.content}": ${headers.error}`);
+    } else {
+      console.log(` [x] fib(${headers.n}) = ${result.content}`);
+    }
+    seen.add(messageId);
+    channel.ack(result);
+  });
+  await consuming(channel);
+}
+
 async function retryTask(channel, ...words) {
   const task = words.join(' ');
   await declareQueue(channel, 'retry_tasks');
@@ -154,6 +211,9 @@ const roles = {
     receiveEmitted(channel, 'topic_logs', 'topic', bindingKeys),
   rpc_server: rpcServer,
   rpc_client: rpcClient,
+  pipeline_submit: pipelineSubmit,
+  pipeline_stage: pipelineStage,
+  pipeline_collect: pipelineCollect,
   retry_task: retryTask,
   read_parked: readParked,
 };
@@ -161,7 +221,7 @@ const roles = {
 async function main([role, ...args]) {
   // By default, Node 18 tries only one address of "localhost".
   const connection = await amqp.connect(process.env.AMQP_URL, { autoSelectFamily: true });
-  const channel = await connection.createChannel();
+  const channel = await connection.createConfirmChannel();
   await roles[role](channel, ...args);
   await channel.close(); // returns when the broker has read all that was published
   await connection.close();

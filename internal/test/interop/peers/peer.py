@@ -1,4 +1,4 @@
-"""Lessons 1 to 6 and 9 in Python, each as its program there would do it.
+"""Lessons 1 to 6, 8 and 9 in Python, each as its program there would do it.
 
     AMQP_URL=amqp://... python3 peer.py ROLE [ARGUMENT...]
 
@@ -152,6 +152,63 @@ def rpc_client(channel, *bodies):
         print(f" [.] Got {answers[call].decode()}")
 
 
+def pipeline_submit(channel, *numbers):
+    declare_queue(channel, "pipeline_numbers")
+    for n in numbers or ("30",):
+        properties = pika.BasicProperties(delivery_mode=2, message_id=str(uuid.uuid4()))
+        channel.basic_publish("", "pipeline_numbers", n.encode(), properties)
+        print(f" [x] Submitted {n}")
+
+
+def pipeline_stage(channel):
+    declare_queue(channel, "pipeline_numbers")
+    declare_queue(channel, "pipeline_results")
+    channel.confirm_delivery()  # from here on, basic_publish waits for the confirm
+
+    def on_number(channel, method, properties, body):
+        if properties.delivery_mode != 2:
+            raise ValueError("the number is not persistent")
+        n = int(body)
+        if n > 10000:
+            headers, result = {"error": "too large for Python"}, body
+        else:
+            print(f" [.] fib({n})")
+            a, b = 0, 1
+            for _ in range(n):
+                a, b = b, a + b
+            headers, result = {"n": n}, str(a).encode()
+        output = pika.BasicProperties(delivery_mode=2, message_id=properties.message_id, headers=headers)
+        channel.basic_publish("", "pipeline_results", result, output, mandatory=True)
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_qos(prefetch_count=1)
+    channel.basic_consume("pipeline_numbers", on_number)
+    print(" [*] Waiting for messages. To exit press CTRL+C")
+    channel.start_consuming()
+
+
+def pipeline_collect(channel):
+    declare_queue(channel, "pipeline_results")
+    seen = set()
+
+    def on_result(channel, method, properties, body):
+        if properties.delivery_mode != 2:
+            raise ValueError("the result is not persistent")
+        headers = properties.headers
+        if properties.message_id in seen:
+            print(f" [!] {body.decode()} again, ignored")
+        elif "error" in headers:
+            print(f' [!] no result for "{body.decode()}": {headers["error"]}')
+        else:
+            print(f" [x] fib({headers['n']}) = {body.decode()}")
+        seen.add(properties.message_id)
+        channel.basic_ack(method.delivery_tag)
+
+    channel.basic_consume("pipeline_results", on_result)
+    print(" [*] Waiting for messages. To exit press CTRL+C")
+    channel.start_consuming()
+
+
 def retry_task(channel, *words):
     task = " ".join(words)
     declare_queue(channel, "retry_tasks")
@@ -178,6 +235,7 @@ def read_parked(channel):
 ROLES = (
     send, receive, new_task, worker, emit_log, receive_logs, emit_log_direct,
     receive_logs_direct, emit_log_topic, receive_logs_topic, rpc_server, rpc_client,
+    pipeline_submit, pipeline_stage, pipeline_collect,
     retry_task, read_parked,
 )
 
