@@ -10,7 +10,7 @@ ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 broker := go build -o .bin/ ./scripts/broker && .bin/broker
 demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
-.PHONY: help up down ctl demo test test-faults bench lint screenshots recording \
+.PHONY: help up down ctl demo test readme test-faults bench lint screenshots recording \
   demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry
 
 help: ## list the targets
@@ -34,6 +34,9 @@ demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-con
 
 test: ## the whole test suite, on a RabbitMQ of its own
 	@scripts/test.sh
+
+readme: ## write what the commands in the READMEs print now into them
+	@CGO_ENABLED=0 scripts/test.sh -run Blocks ./internal/test/readme -write # without the race detector, which is slow
 
 test-faults: ## the fault tests at full size, with their figures
 	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections' ./internal/test/faults -soak

@@ -41,5 +41,9 @@ go build -o .bin/ ./scripts/broker
 go build $race -o .bin/test/ ./cmd/... ./scripts/demo ./scripts/experiments/... \
   ./internal/test/bench/testdata/{plain_send,plain_receive} ./internal/test/readme/testdata/service
 export TEST_PROGRAMS=$PWD/.bin/test
+rm -f .bin/readme.txt
+status=0
 # Two packages at a time: more would slow each other down.
-exec .bin/broker run go test $race -tags "$tags" -p 2 -count=1 -timeout 20m "$@"
+.bin/broker run go test $race -tags "$tags" -p 2 -count=1 -timeout 20m "$@" || status=$?
+[ ! -e .bin/readme.txt ] || cat .bin/readme.txt # how many blocks of the READMEs were run
+exit $status

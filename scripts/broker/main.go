@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -124,10 +125,12 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 	return cmd.Run()
 }
 
-// removeAll removes a broker, and those that the program has left: their names begin with this one's.
+// removeAll removes a broker, and those that the program has left: in folders whose names begin with this
+// one's, or in a copy of the repository in such a folder.
 func removeAll(dir string) (err error) {
+	copies, _ := filepath.Glob(dir + "-*/*/.broker/tutorial")
 	left, _ := filepath.Glob(dir + "-*")
-	for _, dir := range append(left, dir) {
+	for _, dir := range slices.Concat(copies, left, []string{dir}) {
 		node, openErr := broker.Open(broker.Config{Dir: dir})
 		if openErr == nil {
 			openErr = node.Destroy(context.Background())

@@ -1,4 +1,19 @@
-// Package readme compares the READMEs with what is in the repository.
+// Package readme compares the READMEs with what is in the repository, and runs their console blocks.
+//
+// A console block is a block "sh", typed as it stands, and right below it a block "text" with what is
+// then to be seen. Without one, nothing is. Everything must be as the page has it, except for these:
+//
+//   - names and figures that the variable varying lists: the page shows an example;
+//   - the port and the folder of the broker, which the page has as localhost:5672 and …/rabbitmq-tutorial;
+//   - answers to calls (" [.]") that stand together, and the rows of a listing: they come in any order;
+//   - the line that a program prints while its broker is away: it comes any number of times;
+//   - the reason that a program gives for a connection that a stopped broker has cut.
+//
+// The blocks of a section are typed one after another. A consumer goes on meanwhile. Where its output
+// shows ^C, it gets a Ctrl+C when the section ends, or when the text names its terminal again ("Terminal 1:").
+//
+// "sh 3.10", "text 4" are for these versions of RabbitMQ only. A comment above a block, which GitHub
+// does not show, says why a block is not run: <!-- not run: needs Docker -->.
 package readme
 
 import (

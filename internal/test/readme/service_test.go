@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -12,45 +11,6 @@ import (
 
 	"rabbitmq-tutorial/internal/harness"
 )
-
-// As internal/amqpx/README.md says, amqpx's files without the tests build in any module, and so
-// does the service that it shows.
-func TestACopyOfAmqpxBuildsInAnotherModule(t *testing.T) {
-	t.Parallel()
-	module := t.TempDir()
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Join(module, filepath.Dir(name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	requirement := found(t, `(github\.com/rabbitmq/amqp091-go v\S+)`, read(t, "go.mod"))[0]
-	write("go.mod", "module example.com/service\n\ngo 1.25.0\n\nrequire "+requirement+"\n")
-	write("go.sum", read(t, "go.sum"))
-	files, err := filepath.Glob(filepath.Join(root, "internal/*/*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	renamed := strings.NewReplacer("rabbitmq-tutorial/", "example.com/service/")
-	for _, file := range files {
-		room := filepath.Base(filepath.Dir(file))
-		if (room == "amqpx" || room == "socket") && !strings.HasSuffix(file, "_test.go") {
-			write("internal/"+room+"/"+filepath.Base(file), renamed.Replace(read(t, strings.TrimPrefix(file, root))))
-		}
-	}
-	write("main.go", renamed.Replace(read(t, "internal/test/readme/testdata/service/main.go")))
-	for _, command := range []string{"build", "vet"} {
-		run := exec.Command("go", command, "./...")
-		run.Dir = module
-		run.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-		if out, err := run.CombinedOutput(); err != nil {
-			t.Errorf("go %s: %v\n%s", command, err, out)
-		}
-	}
-}
 
 // The service waits for a broker that is not up yet. It books an order once, even if the order
 // comes twice, to the same service or to its successor.

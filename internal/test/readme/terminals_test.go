@@ -2,153 +2,255 @@ package readme
 
 import (
 	"flag"
+	"fmt"
+	"maps"
 	"os"
-	"path"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/creack/pty"
+
+	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
 )
 
+var writing = flag.Bool("write", false, "write what the commands print into the READMEs, instead of comparing")
+
 func TestMain(m *testing.M) {
-	flag.Set("test.parallel", "12") // most of the time the terminals wait for a worker's work
+	flag.Set("test.parallel", "100") // most sections wait for a place to be free
 	os.Exit(m.Run())
 }
 
-var (
-	headings = regexp.MustCompile(`(?m)^#{1,6} .*$`)
-
-	// A terminal: the commands that were typed in it, and what was to be seen.
-	terminals = regexp.MustCompile("(?m)^```sh\n((?:go run \\./.*\n)+)```\n```text\n((?s:.*?))^```$")
-)
-
-// This runs the commands of each section and compares what they print with what the page
-// says. The terminals are started in their order; a program that waits for messages
-// goes on while the next ones run. Where its output shows ^C, it gets its Ctrl+C when the
-// other terminals have ended.
-func TestTerminalsShowWhatTheProgramsPrint(t *testing.T) {
+// This types the console blocks of the pages as a reader does, and compares what is then to be seen
+// with what the page says.
+func TestBlocksPrintWhatThePagesShow(t *testing.T) {
+	version := harness.SharedBroker(t).Version()
+	shared, err := broker.Open(broker.Config{Dir: os.Getenv("TEST_BROKER")})
+	check(t, err)
+	free := openPlaces(t)
+	front := read(t, "README.md")
+	var mu sync.Mutex
+	seen := map[*output]string{}
+	blocks, commands, notRun := 0, 0, map[string]int{}
 	for _, p := range pages(t) {
-		starts := headings.FindAllStringIndex(p.text, -1)
-		for i, start := range starts {
-			end := len(p.text)
-			if i+1 < len(starts) {
-				end = starts[i+1][0]
-			}
-			section := terminals.FindAllStringSubmatch(p.text[start[1]:end], -1)
-			if len(section) == 0 {
+		for _, s := range p.sections(t, lessonsUntil(front, p.name)) {
+			if len(s.blocks) == 0 {
 				continue
 			}
-			t.Run(path.Join(p.name, strings.Trim(p.text[start[0]:start[1]], "# ")), func(t *testing.T) {
+			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				runSection(t, harness.NewVhost(t).URL, section)
+				if shared.Kind == broker.Compose && needOwnBroker(s.blocks) {
+					for _, b := range s.blocks { // in Compose, it would be the same project as that of the user's make up
+						b.marked = "needs a native node of RabbitMQ"
+					}
+				}
+				run := slices.DeleteFunc(slices.Clone(s.blocks), func(b *block) bool { return b.notRun(version) != "" })
+				var printed map[*output]string
+				if len(run) > 0 {
+					printed = free.take(t, s.lesson, run).run(t, run, version)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(seen, printed)
+				for _, b := range s.blocks {
+					if why := b.notRun(version); why != "" {
+						notRun[why]++
+						continue
+					}
+					blocks++
+					commands += strings.Count(b.commands, "\n")
+				}
 			})
 		}
 	}
+	t.Cleanup(func() { // after all sections
+		if *writing {
+			write(t, seen)
+		}
+		told := fmt.Sprintf("readme: %d blocks with %d commands run", blocks, commands)
+		for _, reason := range slices.Sorted(maps.Keys(notRun)) {
+			told += fmt.Sprintf("; %d not run: %s", notRun[reason], reason)
+		}
+		t.Log(told)
+		check(t, os.WriteFile(filepath.Join(root, ".bin", "readme.txt"), []byte(told+"\n"), 0o644)) // scripts/test.sh shows it
+	})
 }
 
-func runSection(t *testing.T, url string, section [][]string) {
-	type waiting struct {
-		*harness.Process
-		output string
-	}
-	var consumers []waiting
-	for _, terminal := range section {
-		commands, output := terminal[1], terminal[2]
-		if first, _, _ := strings.Cut(output, "\n"); strings.Contains(first, "Waiting for") || strings.Contains(first, "Awaiting") {
-			if strings.Contains(output, "^C") && strings.Contains(commands, "/worker") {
-				commands += " -unit 4s" // on a busy machine it must still be at work when its Ctrl+C comes
-			}
-			p := start(t, url, commands)
-			p.Await(first)
-			consumers = append(consumers, waiting{p, output})
+var (
+	// A program that goes on while the next blocks are typed: a consumer, or one that will see the broker stop.
+	goesOn = regexp.MustCompile(`\A \[.\] A?[Ww]aiting |; connecting again\n`)
+
+	// Figures that may be some seconds old, or that a busy machine makes larger: try again.
+	lists  = regexp.MustCompile(`\Amake ctl ARGS='list_.*\n\z`)
+	clocks = regexp.MustCompile(`, after \d s\n| back after \d s\n`)
+)
+
+// run types the blocks, each in a terminal. A terminal that is used again first gets the Ctrl+C that its
+// output shows; the others get theirs at the end. It returns what was seen.
+func (at *place) run(t *testing.T, blocks []*block, version string) map[*output]string {
+	seen := map[*output]string{}
+	var going []*terminal
+	end := func(x *terminal) bool { seen[x.shown] = x.end(); return true }
+	for _, b := range blocks {
+		going = slices.DeleteFunc(going, func(x *terminal) bool { return x.number != "" && x.number == b.terminal && end(x) })
+		x := at.open(t, b, b.output(version))
+		if goesOn.MatchString(x.shown.text) {
+			x.await(func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(x.text) > 0 })
+			going = append(going, x)
 			continue
 		}
-		var stdout, stderr []string
-		status := 0
-		for command := range strings.Lines(commands) {
-			p := start(t, url, command)
-			status = max(status, p.Wait())
-			stdout, stderr = append(stdout, p.Stdout()...), append(stderr, p.Stderr()...)
-		}
-		compare(t, commands, output, stdout, stderr, status)
-	}
-	for _, c := range consumers {
-		_, rest, _ := strings.Cut(c.output, "\n")
-		for line := range strings.Lines(rest) {
-			line, interrupt := strings.CutPrefix(strings.TrimRight(line, "\n"), "^C")
-			if interrupt {
-				c.Interrupt()
+		again := lists.MatchString(b.commands) || clocks.MatchString(x.shown.text)
+		for start := time.Now(); again && time.Since(start) < 30*time.Second; {
+			if <-x.done; x.shows(x.shown.text) {
+				break
 			}
-			if line != "" && !goRuns(line) && (!isAnswer(line) || strings.Contains(c.output, "^C")) {
-				c.Await(line)
+			x = at.open(t, b, x.shown)
+		}
+		end(x)
+	}
+	// First those that the page stops: their messages go to the others.
+	going = slices.DeleteFunc(going, func(x *terminal) bool { return x.shownStopped() && end(x) })
+	for _, x := range going {
+		end(x)
+	}
+	return seen
+}
+
+// A terminal runs the commands of one block.
+type terminal struct {
+	t       *testing.T
+	number  string
+	shown   *output // what the page shows
+	tty     *os.File
+	rename  *strings.Replacer
+	stopped bool
+	more    chan struct{} // gets a value when there is more to see
+	done    chan struct{} // closed when the commands have ended
+
+	mu   sync.Mutex
+	text []byte
+}
+
+func (at *place) open(t *testing.T, b *block, shown *output) *terminal {
+	x := &terminal{t: t, number: b.terminal, shown: shown, rename: strings.NewReplacer(at.names...),
+		more: make(chan struct{}, 1), done: make(chan struct{})}
+	console := strings.TrimPrefix(at.api, "http://guest:guest@")
+	cmd := exec.Command("bash", "-c", strings.ReplaceAll(b.commands, "localhost:15672", console))
+	cmd.Dir, cmd.Env = at.dir, at.env
+	var err error
+	x.tty, err = pty.Start(cmd)
+	check(t, err)
+	go func() {
+		buffer := make([]byte, 4096)
+		for {
+			n, err := x.tty.Read(buffer)
+			x.mu.Lock()
+			x.text = append(x.text, buffer[:n]...)
+			x.mu.Unlock()
+			select {
+			case x.more <- struct{}{}:
+			default:
+			}
+			if err != nil { // all programs have left the terminal
+				break
 			}
 		}
-		if strings.Contains(c.output, "^C") {
-			c.Wait()
-		}
+		cmd.Wait() // the exit status does not matter: go run prints it
+		close(x.done)
+	}()
+	t.Cleanup(func() {
+		x.tty.Write([]byte{0x1c}) // Ctrl+\ ends what still runs
+		<-x.done
+		x.tty.Close()
+	})
+	return x
+}
+
+var (
+	overwritten = regexp.MustCompile(`[^\n]*\r|\x1b\[K`)
+	finishing   = " [!] finishing what is in hand; press CTRL+C again to leave at once"
+	away        = regexp.MustCompile(` \[!\] connect to .*; connecting again\n`)
+	lost        = regexp.MustCompile(`connection lost: (EOF|(read|write) tcp .*);`)
+)
+
+// screen returns what is to be seen, with the names that the page has.
+func (x *terminal) screen() string {
+	x.mu.Lock()
+	text := strings.ReplaceAll(string(x.text), "\r\n", "\n")
+	x.mu.Unlock()
+	text = x.rename.Replace(overwritten.ReplaceAllString(text, ""))
+	text = away.ReplaceAllString(text, notYet+"\n")
+	text = lost.ReplaceAllString(text, "connection lost: CONNECTION_FORCED - broker forced connection closure with reason 'shutdown';")
+	if !strings.Contains(x.shown.text, finishing) { // a busy machine may be slow to end a program
+		text = strings.ReplaceAll(text, finishing, "")
 	}
-	for _, c := range consumers {
-		if !strings.Contains(c.output, "^C") {
-			c.Interrupt()
-			if status := c.Wait(); status != 0 {
-				t.Errorf("exit status %d after Ctrl+C", status)
+	if x.stopped {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "^C")
+	}
+	return text
+}
+
+func (x *terminal) shows(text string) bool {
+	return slices.Equal(comparable(x.screen()), comparable(text))
+}
+
+// patience is for the slowest machine: only a failing test waits that long.
+const patience = 2 * time.Minute
+
+// await waits until the screen is right, or the commands have ended.
+func (x *terminal) await(right func() bool) {
+	timeout := time.After(patience)
+	for !right() {
+		select {
+		case <-x.more:
+		case <-x.done:
+			return
+		case <-timeout:
+			if !*writing {
+				x.fail()
 			}
-		}
-		compare(t, "", c.output, c.Stdout(), c.Stderr(), 0)
-	}
-}
-
-// start starts the program of a command line such as "go run ./cmd/send".
-func start(t *testing.T, url, command string) *harness.Process {
-	words := strings.Fields(strings.TrimPrefix(command, "go run "))
-	for i := range words {
-		words[i] = strings.Trim(words[i], "'")
-	}
-	return harness.Start(t, url, path.Base(words[0]), words[1:]...)
-}
-
-// goRuns reports whether go run itself prints the line, and not the program.
-func goRuns(line string) bool {
-	return strings.HasPrefix(line, "exit status ") || strings.HasPrefix(line, "signal: ")
-}
-
-// isAnswer reports whether the line is about a call. Calls that are made at once are answered
-// in any order.
-func isAnswer(line string) bool { return strings.HasPrefix(line, " [.]") }
-
-// sortAnswers sorts the answers that stand together.
-func sortAnswers(lines []string) {
-	for i, n := 0, 0; i < len(lines); i = n + 1 {
-		for n = i; n < len(lines) && isAnswer(lines[n]); n++ {
-		}
-		slices.Sort(lines[i:n])
-	}
-}
-
-func compare(t *testing.T, commands, want string, stdout, stderr []string, status int) {
-	t.Helper()
-	var wantOut, wantErr []string
-	wantStatus := 0
-	for line := range strings.Lines(strings.ReplaceAll(want, "^C", "")) {
-		switch line = strings.TrimRight(line, "\n"); {
-		case line == "exit status 1":
-			wantStatus = 1
-		case line == "" || goRuns(line):
-		case strings.HasPrefix(line, " [!]"):
-			wantErr = append(wantErr, line)
-		default:
-			wantOut = append(wantOut, line)
+			return
 		}
 	}
-	if !strings.Contains(want, "finishing") { // a machine that is busy may be slow to end a program
-		stderr = slices.DeleteFunc(stderr, func(line string) bool { return strings.HasPrefix(line, " [!] finishing") })
+}
+
+func (x *terminal) fail() {
+	x.t.Helper()
+	x.t.Fatalf("%s:%d: this was seen:\n%s\nThe page shows:\n%s", x.shown.file, x.shown.first+1, x.screen(), x.shown.text)
+}
+
+func (x *terminal) shownStopped() bool { return strings.Contains(x.shown.text, "^C") }
+
+// end presses Ctrl+C where the page shows it, each time when all is to be seen that the page shows above it. A
+// consumer that the page does not stop is stopped at last. end returns what was seen before that.
+func (x *terminal) end() string {
+	press := func(before string) {
+		x.await(func() bool { return x.shows(before) })
+		x.tty.Write([]byte{3})
 	}
-	sortAnswers(stdout)
-	sortAnswers(wantOut)
-	if !slices.Equal(stdout, wantOut) || !slices.Equal(stderr, wantErr) || status != wantStatus {
-		t.Errorf("%s printed:\n%s\n%s\nand ended with status %d; the page says:\n%s",
-			commands, strings.Join(stdout, "\n"), strings.Join(stderr, "\n"), status, want)
+	text := x.shown.text
+	for i := range len(text) {
+		if strings.HasPrefix(text[i:], "^C") {
+			press(text[:i])
+		}
 	}
+	if goesOn.MatchString(text) && !x.shownStopped() {
+		press(text)
+		x.stopped = true
+	}
+	select {
+	case <-x.done:
+	case <-time.After(patience):
+		x.fail()
+	}
+	if !*writing && !x.shows(text) {
+		x.fail()
+	}
+	return x.screen()
 }

@@ -1,0 +1,144 @@
+package readme
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// A place is where a reader sits: a folder with the repository, and a broker.
+type place struct {
+	dir   string
+	env   []string
+	names []string // pairs: what the programs print here, and what the page shows for it
+	api   string   // the management API of the place's own broker
+}
+
+// Places are where the sections are read. A section that uses make needs a broker of its own, like the one
+// that make up starts. Two places have one, for one section after the other. The other sections have virtual
+// hosts of their own on the broker of all tests, several sections at a time.
+type places struct{ own, shared chan *place }
+
+func openPlaces(t *testing.T) places {
+	p := places{make(chan *place, 2), make(chan *place, 8)}
+	for i := range cap(p.own) {
+		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeAll in scripts/broker
+		at := newPlace(t, parent)
+		ports, err := broker.FreePorts(2)
+		check(t, err)
+		at.env = append(at.env, fmt.Sprintf("AMQP_URL=amqp://guest:guest@localhost:%d/", ports[0]),
+			fmt.Sprintf("MANAGEMENT_PORT=%d", ports[1]), "AMQP_PORT=", "BROKER=native", "UNIT=1s")
+		at.names = []string{fmt.Sprint(":", ports[0]), ":5672", fmt.Sprint(":", ports[1]), ":15672", parent, "…"}
+		at.api = fmt.Sprintf("http://guest:guest@localhost:%d", ports[1])
+		t.Cleanup(func() {
+			at.destroy(t)
+			check(t, os.RemoveAll(parent))
+		})
+		p.own <- at
+	}
+	at := newPlace(t, t.TempDir())
+	at.env = append(at.env, "UNIT=3s") // on a busy machine, a worker must still be at work when its Ctrl+C comes
+	for range cap(p.shared) {
+		p.shared <- at
+	}
+	return p
+}
+
+// newPlace makes a folder with what the commands need of the repository, and a shell environment for it.
+func newPlace(t *testing.T, parent string) *place {
+	dir := filepath.Join(parent, "rabbitmq-tutorial")
+	for _, name := range []string{"Makefile", "docker-compose.yml", "internal/amqpx", "internal/socket"} {
+		target := filepath.Join(dir, filepath.Dir(name))
+		check(t, os.MkdirAll(target, 0o755))
+		check(t, exec.Command("cp", "-r", filepath.Join(root, name), target).Run())
+	}
+	testdata, err := filepath.Abs("testdata")
+	check(t, err)
+	// In testdata is the go that takes the built programs.
+	return &place{dir: dir, env: append(os.Environ(), "PATH="+testdata+":"+os.Getenv("PATH"), "MAKELEVEL=", "MAKEFLAGS=")}
+}
+
+// RabbitMQ cuts a long error, which a virtual host with a longer name makes longer still.
+var ownBroker = regexp.MustCompile(`(?m)^make (up|down|ctl)\b|vhost '/'`)
+
+func needOwnBroker(blocks []*block) bool {
+	return slices.ContainsFunc(blocks, func(b *block) bool { return ownBroker.MatchString(b.commands + b.outputs[0].text) })
+}
+
+// take waits for a place, and prepares it for a reader of some lesson. The test gives it back at its end.
+func (p places) take(t *testing.T, lesson int, blocks []*block) *place {
+	free := p.shared
+	if needOwnBroker(blocks) {
+		free = p.own
+	}
+	at := <-free
+	t.Cleanup(func() {
+		if t.Failed() && free == p.own { // who knows in which state the section has left its broker
+			at.destroy(t)
+		}
+		free <- at
+	})
+	if free == p.own {
+		at.prepare(t, lesson, strings.HasPrefix(blocks[0].commands, "make up\n"))
+		return at
+	}
+	vhost := harness.NewVhost(t)
+	u, err := url.Parse(vhost.URL)
+	check(t, err)
+	return &place{dir: at.dir, env: append(slices.Clip(at.env), "AMQP_URL="+vhost.URL),
+		names: []string{"/" + vhost.Name, "/", ":" + u.Port(), ":5672"}}
+}
+
+// declared are the queues that the lessons leave on the broker, as far as a later listing shows them.
+var declared = map[int]string{1: "hello", 2: "task_queue"}
+
+// prepare makes the place's own broker what a reader has who comes to a lesson. Before make up, that is none.
+func (at *place) prepare(t *testing.T, lesson int, none bool) {
+	if none {
+		at.destroy(t)
+		return
+	}
+	if !at.node(t).Running() {
+		<-at.open(t, &block{commands: "make up"}, &output{}).done
+	}
+	everything := map[string]string{"configure": ".*", "write": ".*", "read": ".*"}
+	check(t, harness.API(at.api, http.MethodDelete, "/vhosts/%2F", nil, nil))
+	check(t, harness.API(at.api, http.MethodPut, "/vhosts/%2F", nil, nil))
+	check(t, harness.API(at.api, http.MethodPut, "/permissions/%2F/guest", everything, nil))
+	ch := harness.Channel(t, at.node(t).URL())
+	for of, queue := range declared {
+		if of < lesson {
+			harness.DeclareQueue(t, ch, queue)
+		}
+	}
+}
+
+func (at *place) node(t *testing.T) *broker.Node {
+	t.Helper()
+	node, err := broker.Open(broker.Config{Dir: filepath.Join(at.dir, ".broker", "tutorial")})
+	check(t, err)
+	return node
+}
+
+func (at *place) destroy(t *testing.T) {
+	t.Helper()
+	check(t, at.node(t).Destroy(context.Background()))
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
