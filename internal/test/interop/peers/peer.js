@@ -223,7 +223,8 @@ async function main([role, ...args]) {
   const connection = await amqp.connect(process.env.AMQP_URL, { autoSelectFamily: true });
   const channel = await connection.createConfirmChannel();
   await roles[role](channel, ...args);
-  await channel.close(); // returns when the broker has read all that was published
+  await channel.waitForConfirms(); // the broker may lose what is unconfirmed when its channel closes
+  await channel.close();
   await connection.close();
 }
 

@@ -163,7 +163,6 @@ def pipeline_submit(channel, *numbers):
 def pipeline_stage(channel):
     declare_queue(channel, "pipeline_numbers")
     declare_queue(channel, "pipeline_results")
-    channel.confirm_delivery()  # from here on, basic_publish waits for the confirm
 
     def on_number(channel, method, properties, body):
         if properties.delivery_mode != 2:
@@ -241,4 +240,6 @@ ROLES = (
 
 role = {function.__name__: function for function in ROLES}[sys.argv[1]]
 with pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])) as connection:
-    role(connection.channel(), *sys.argv[2:])
+    channel = connection.channel()
+    channel.confirm_delivery()  # from here on, basic_publish waits for the confirm
+    role(channel, *sys.argv[2:])
