@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 if [ -z "${TEST_AMQP_URL:-}" ]; then # run this script again, with a broker
   go build -o .bin/ ./cmd/... ./scripts/broker ./internal/test/bench/targets \
-    ./internal/test/bench/testdata/{plain_send,plain_receive,publisher}
+    ./internal/test/bench/testdata/{plain_send,plain_receive,plain_stage,publisher}
   TEST_PROGRAMS=$PWD/.bin exec .bin/broker run "$0" "$@"
 fi
 
@@ -23,7 +23,7 @@ bench() { # ARG… of go test
   echo "go: $(go env GOVERSION)"
   echo "date: $(date -u +%F)"
   for ((round = 1; round <= ${1:-6}; round++)); do
-    bench -bench 'Publish|Consume|Dispatch|Send|Receive' ./internal/test/bench
+    bench -bench 'Publish|Consume|Pipeline|Dispatch|Send|Receive' ./internal/test/bench
     bench -bench . ./cmd/rpc_client
   done
   bench -bench Memory ./internal/test/bench # a million messages, once

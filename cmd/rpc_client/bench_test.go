@@ -99,6 +99,7 @@ func BenchmarkRPC(b *testing.B) {
 			bench(servers, prefetch, 100, 1000*min(prefetch, 3), ours, plain)
 		}
 	}
+	bench(1, 1000, 1000, 3000, ours, plain)
 }
 
 // A plainClient shares one connection and one queue for the answers, as Client does. It does not

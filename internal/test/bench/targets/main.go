@@ -125,6 +125,7 @@ func (r *results) targets() []target {
 		{what: "publishing in batches of 100: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Publish/", "/way=batches/")},
 		{what: "publishing asynchronously: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Publish/", "/way=async/")},
 		{what: "consuming: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Consume/", "")},
+		{what: "a pipeline's stage: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Pipeline/", "")},
 		{what: "publishing asynchronously / one by one, 10 B", atLeast: true, bound: 10, pairs: pair(publish, "10/way=async", "10/way=one_by_one")},
 		{what: "publishing asynchronously / one by one, 1 kB", atLeast: true, bound: 10, pairs: pair(publish, "1000/way=async", "1000/way=one_by_one")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / one after another", atLeast: true, bound: 8, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=amqpx")},
