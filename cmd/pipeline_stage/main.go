@@ -30,13 +30,13 @@ func main() {
 	})
 	p.PrefetchVar(&st.prefetch, 1, "how many unacknowledged `numbers` a stage may have in hand, 0 for no limit")
 	p.BoolVar(&st.ackFirst, "ack-first", false, "acknowledge each number before its result is published; there is no prefetch limit then")
-	p.DurationVar(&st.delay, "delay", 0, "the `time` between the one and the other")
+	p.DurationVar(&st.delay, "delay", 0, "the `time` between the result and the acknowledgement")
 	p.Main(st.run)
 }
 
 func (st *stage) run(ctx context.Context, url string, _ []string) error {
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		for _, name := range []string{"pipeline_numbers", "pipeline_results"} { // either may exist
+		for _, name := range []string{"pipeline_numbers", "pipeline_results"} { // they survive a restart
 			if _, err := s.DeclareQueue(amqpx.Queue{Name: name, Durable: true, Type: amqp.QueueTypeQuorum}); err != nil {
 				return err
 			}
