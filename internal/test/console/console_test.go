@@ -137,7 +137,7 @@ func aParkedTask(c *console) {
 	c.click("h2", "Get messages")
 	c.click("input", "Get Message(s)")
 	c.await(`page.querySelector('#msg-wrapper')`, `(?s)attempts:\s*2\s+error:\s*exclamation mark 2 of 3\s.*\bBook a hotel!!!`)
-	c.picture("cmd/retry_worker/console.png", "#msg-wrapper", "null", "")
+	c.picture("cmd/retry_worker/console.png", "#msg-wrapper table.facts th, #msg-wrapper table.facts table, #msg-wrapper pre", "null", "")
 }
 
 // A console is a page of the management console, on which somebody has logged in.

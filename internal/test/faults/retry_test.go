@@ -67,7 +67,7 @@ func TestEveryFailingTaskIsDoneOrParkedThoughWorkersAndBrokerAreKilled(t *testin
 		}
 	}
 	begin, broken := time.Now(), 0
-	harness.Eventually(t, time.Duration(size(3, 10))*time.Minute, "all tasks are done or parked", func() bool {
+	harness.Eventually(t, time.Duration(size(3, 15))*time.Minute, "all tasks are done or parked", func() bool {
 		// Kill a worker when it has received between one and twenty tasks.
 		for i, worker := range workers {
 			if !worker.Running() { // as it does if there is no broker for its first connection
