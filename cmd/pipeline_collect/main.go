@@ -1,7 +1,7 @@
 // Pipeline_collect prints what arrives in the queue "pipeline_results".
 //
-// It is the end of lesson 8's pipeline. A result may come twice; it counts once, because
-// pipeline_collect remembers message ids. Both are in result.go.
+// It is the end of lesson 8's pipeline. A result may come twice; the second is ignored. result.go
+// remembers the message ids, and puts messages into words.
 package main
 
 import (
@@ -29,7 +29,7 @@ func run(ctx context.Context, url string, _ []string) error {
 		if err != nil {
 			return err
 		}
-		// Printing takes no time, so the prefetch is large, as in receive.
+		// Printing takes no time, so the prefetch may be large.
 		if err := s.Qos(100, 0, false); err != nil {
 			return err
 		}
@@ -41,8 +41,9 @@ func run(ctx context.Context, url string, _ []string) error {
 		program.Printf(" [*] Waiting for messages. To exit press CTRL+C")
 
 		for result := range results {
-			switch text, err := read(result); {
-			case seen.before(result.MessageId):
+			text, err := read(result)
+			switch {
+			case seen.again(result.MessageId):
 				log.Printf("%s again, ignored", text)
 			case err != nil:
 				log.Printf("%s: %v", text, err)

@@ -20,19 +20,22 @@ func read(msg amqp.Delivery) (text string, err error) {
 			return fmt.Sprintf("fib(%d) = %s", n, f), nil
 		}
 	}
-	return fmt.Sprintf("ignored %.20q", msg.Body), errors.New("neither a result with its n nor a refused number")
+	return fmt.Sprintf("%.20q", msg.Body), errors.New("neither a result with its n nor a refused number")
 }
 
-// ids remembers message ids: the last 100,000, and up to as many before.
+// ids remembers message ids: at least the last 100,000, at most 200,000.
 type ids struct{ recent, older map[string]bool }
 
 const generation = 100_000
 
-// before reports whether the id came before, and remembers it. Messages without an id are all
-// different.
-func (seen *ids) before(id string) bool {
-	if id == "" || seen.recent[id] || seen.older[id] {
-		return id != ""
+// again reports whether the id came before, and remembers it. A message without an id is never a
+// repeat.
+func (seen *ids) again(id string) bool {
+	if id == "" {
+		return false
+	}
+	if seen.recent[id] || seen.older[id] {
+		return true
 	}
 	if seen.recent == nil || len(seen.recent) == generation {
 		seen.recent, seen.older = make(map[string]bool), seen.recent

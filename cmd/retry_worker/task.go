@@ -19,11 +19,12 @@ const (
 
 // attempts returns how often a task was tried.
 func attempts(task amqp.Delivery) int {
-	n, _ := task.Headers[attemptsHeader].(int64) // 0 if it has none
-	return int(min(max(n, 0), math.MaxInt32-1))  // anybody may have written it
+	n, _ := task.Headers[attemptsHeader].(int64) // as failed writes it; 0 if it is anything else
+	return int(min(max(n, 0), math.MaxInt32-1))  // anybody may have written it: not negative, and with room for one more
 }
 
-// work does a task. Each dot is a second, and each exclamation mark a try that fails.
+// work does a task: a second for each dot, of which 600 count. With n exclamation marks, the first n tries
+// fail.
 func work(task []byte, attempt int) error {
 	dots := min(bytes.Count(task, []byte(".")), 600)
 	time.Sleep(time.Duration(dots) * time.Second)

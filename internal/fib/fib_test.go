@@ -55,7 +55,7 @@ func TestOnlyWholeNumbersInRangeAreParsed(t *testing.T) {
 	}
 }
 
-func FuzzParseRequest(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"30", "-1", "", "10001", "00000000000000000030", "9223372036854775808", "\x1b[2J", "\xff", "5 "} {
 		f.Add([]byte(seed))
 	}

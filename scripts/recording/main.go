@@ -1,12 +1,13 @@
-// Recording runs a demo and turns what it prints into an animated SVG, for the top of README.md.
+// Recording runs the demo of lesson 2 and turns what it prints into an animated SVG, for the top of README.md.
 //
-//	go run ./scripts/recording FILE PROGRAM ARG...
+//	go run ./scripts/recording FILE PROGRAM [ARG...]
 package main
 
 import (
 	"bufio"
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -17,7 +18,7 @@ import (
 	"unicode/utf8"
 )
 
-// A line is what the program has printed, and when.
+// A line is a line that the program printed, and when.
 type line struct {
 	text string
 	at   time.Duration // since the first line
@@ -26,7 +27,7 @@ type line struct {
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 3 {
-		log.Fatal("usage: recording FILE PROGRAM ARG...")
+		log.Fatal("usage: recording FILE PROGRAM [ARG...]")
 	}
 	lines, err := record(exec.Command(os.Args[2], os.Args[3:]...))
 	if err == nil {
@@ -48,7 +49,8 @@ func record(cmd *exec.Cmd) (lines []line, err error) {
 		return nil, err
 	}
 	var start time.Time
-	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+	scanner := bufio.NewScanner(stdout)
+	for scanner.Scan() {
 		fmt.Println(scanner.Text())
 		if scanner.Text() == "" && len(lines) == 0 {
 			continue // an animation does not begin with an empty line
@@ -58,16 +60,22 @@ func record(cmd *exec.Cmd) (lines []line, err error) {
 		}
 		lines = append(lines, line{scanner.Text(), time.Since(start)})
 	}
-	return lines, cmd.Wait()
+	if err := errors.Join(scanner.Err(), cmd.Wait()); err != nil {
+		return nil, err
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s printed nothing", cmd)
+	}
+	return lines, nil
 }
 
 const (
 	columns, rows = 104, 24
-	charWidth     = 8.0 // pixels, as the lines below
+	charWidth     = 8.0 // in pixels, like the next two
 	lineHeight    = 19
 	margin        = 16
 
-	reading = 6 * time.Second // for the last screen, before it begins again
+	lastScreen = 6 * time.Second // how long it stays, before the animation begins again
 )
 
 // draw writes all lines below one another, behind a window of some rows. The animation moves them up, so
@@ -89,7 +97,7 @@ text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 `, width, height)
 
 	shown, at := moments(lines)
-	end := at[len(at)-1] + reading
+	end := at[len(at)-1] + lastScreen
 	offset := func(n int) int { return margin + (rows-n)*lineHeight }
 	for i, n := range shown {
 		fmt.Fprintf(&out, "%.2f%% { transform: translateY(%dpx) }\n", 100*at[i].Seconds()/end.Seconds(), offset(n))
@@ -120,7 +128,8 @@ text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 	return out.Bytes()
 }
 
-// moments returns how many lines there were at what time. Lines that came together are shown together.
+// moments returns the times at which the screen changes, and how many lines there are from then on. Lines that
+// came within 50 ms are shown together.
 func moments(lines []line) (shown []int, at []time.Duration) {
 	for i, l := range lines {
 		if i == 0 || l.at-at[len(at)-1] >= 50*time.Millisecond {
@@ -144,11 +153,11 @@ func spans(text string) []span {
 		}
 		rest := text[len(label):]
 		switch {
-		case strings.HasPrefix(rest, " $ "):
+		case strings.HasPrefix(rest, " $ "): // a command
 			return []span{{class, label}, {"faint", rest}}
-		case strings.Contains(rest, "killed"):
+		case strings.Contains(rest, "killed"): // kill -9
 			return []span{{class, label}, {"bad", rest}}
-		case strings.Contains(rest, "█"):
+		case strings.Contains(rest, "█"): // a timeline, in the worker's colour
 			return []span{{class, text}}
 		}
 		return []span{{class, label}, {"", rest}}

@@ -39,6 +39,7 @@ func TestTheConsoleShowsWhatTheLessonsSay(t *testing.T) {
 		"bindings":                      bindings,
 		"a request without a server":    aRequestWithoutAServer,
 		"rates":                         rates,
+		"numbers without a stage":       numbersWithoutAStage,
 		"a parked task":                 aParkedTask,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +127,14 @@ func rates(c *console) {
 		c.await(`(page.seen ??= new Set()).add(page.querySelector('`+legend+`').innerText).size`, `^8$`)
 	}
 	c.picture("cmd/publisher_confirms/console.png", chart+", "+legend, "null", "")
+}
+
+// Lesson 8.
+func numbersWithoutAStage(c *console) {
+	harness.Run(c.t, c.vhost.URL, 0, "pipeline_submit", "10", "20", "30")
+	c.visit("#/queues")
+	c.await(list, `\bpipeline_numbers\s+quorum\s+D (DR )?Args\s+\w+\s+3\s+0\s+3\b`)
+	c.picture("cmd/pipeline_submit/console.png", "table.list", cell("pipeline_numbers", "Ready"), "↑ they wait for a stage")
 }
 
 // Lesson 9.

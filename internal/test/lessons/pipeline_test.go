@@ -203,13 +203,13 @@ func TestPipelineSurvivesBadMessages(t *testing.T) {
 		result    amqp.Publishing
 		collected string
 	}{
-		{amqp.Publishing{Body: []byte("13")}, `[!] ignored "13": neither a result`},
-		{amqp.Publishing{Body: []byte("thirteen"), Headers: number}, `[!] ignored "thirteen": neither a result`},
-		{amqp.Publishing{Body: []byte("\x1b[2J" + strings.Repeat("x", 1<<20)), Headers: number}, `[!] ignored "\x1b[2Jxxxxxxxxxxxxxxxx": neither`},
-		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": "seven"}}, `[!] ignored "13": neither a result`},
-		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": 7.0}}, `[!] ignored "13": neither a result`},
+		{amqp.Publishing{Body: []byte("13")}, `[!] "13": neither a result`},
+		{amqp.Publishing{Body: []byte("thirteen"), Headers: number}, `[!] "thirteen": neither a result`},
+		{amqp.Publishing{Body: []byte("\x1b[2J" + strings.Repeat("x", 1<<20)), Headers: number}, `[!] "\x1b[2Jxxxxxxxxxxxxxxxx": neither`},
+		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": "seven"}}, `[!] "13": neither a result`},
+		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": 7.0}}, `[!] "13": neither a result`},
 		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"error": "no\x1b[2J\n\xff"}}, `[!] no result for "13": no\x1b[2J\n\xff`},
-		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"error": int32(7)}}, `[!] ignored "13": neither a result`},
+		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"error": int32(7)}}, `[!] "13": neither a result`},
 		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": int8(7)}}, "[x] fib(7) = 13"},
 		{amqp.Publishing{Body: []byte("13"), Headers: number}, "[x] fib(7) = 13"},
 		{amqp.Publishing{Body: []byte("13"), Headers: number}, "[x] fib(7) = 13"}, // without an id, it is not known to be the same

@@ -37,6 +37,7 @@ var (
 	headings  = regexp.MustCompile(`^#{1,6} (.*)\n`)
 	lessons   = regexp.MustCompile(`^## Lesson (\d+)`)
 	terminals = regexp.MustCompile(`(?i)terminal (\d)`)
+	labels    = regexp.MustCompile(`^(\nRabbitMQ [\d.]+:\n\n)?$`)
 	marks     = regexp.MustCompile(`<!-- not run: (.*) -->\n$`)
 )
 
@@ -73,7 +74,7 @@ func (p page) sections(t *testing.T, lesson int) (all []*section) {
 			}
 			s.blocks = append(s.blocks, b)
 		case "text":
-			if before != "sh" && before != language || strings.TrimSpace(prose) != "" {
+			if before != "sh" && before != language || !labels.MatchString(prose) {
 				t.Fatalf("%s:%d: this output does not stand right below its commands", p.name, first)
 			}
 			b := s.blocks[len(s.blocks)-1]
