@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +20,12 @@ const (
 
 // attempts returns how often a task was tried.
 func attempts(task amqp.Delivery) int {
-	n, _ := task.Headers[attemptsHeader].(int64) // as failed writes it; 0 if it is anything else
-	return int(min(max(n, 0), math.MaxInt32-1))  // anybody may have written it: not negative, and with room for one more
+	n := int64(0)
+	switch header := task.Headers[attemptsHeader].(type) { // which one depends on the client that wrote it
+	case int8, uint8, int16, uint16, int32, uint32, int64:
+		n, _ = strconv.ParseInt(fmt.Sprint(header), 10, 64)
+	}
+	return int(min(max(n, 0), math.MaxInt32-1)) // anybody may have written it: not negative, and with room for one more
 }
 
 // work does a task: a second for each dot, of which 600 count. With n exclamation marks, the first n tries

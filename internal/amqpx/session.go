@@ -156,8 +156,11 @@ func incurable(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented:
+	case amqp.AccessRefused, amqp.ResourceLocked, amqp.NotImplemented:
 		return true
+	case amqp.PreconditionFailed:
+		// An acknowledgement that comes too late closes the channel, too.
+		return !strings.Contains(e.Reason, "delivery acknowledgement on channel")
 	case amqp.NotAllowed:
 		// A virtual host may still be starting, and a limit of connections may count
 		// one that is already dead.

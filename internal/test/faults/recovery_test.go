@@ -144,14 +144,14 @@ func TestConsumersSurviveTheLossOfTheirQueue(t *testing.T) {
 
 // RabbitMQ takes back what a consumer does not acknowledge in time. Version 4.3 then cancels
 // the consumer; older versions close the channel with 406.
-func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
+func TestWorkersSurviveTheAcknowledgementTimeout(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
 	v := broker.NewVhost()
 	if strings.HasPrefix(broker.Version(), "3.") {
 		broker.Ctl("eval", "application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 500).")
 	} else {
-		v.SetPolicy("short-tasks", "^task_queue", map[string]any{"consumer-timeout": 1000})
+		v.SetPolicy("short-tasks", "^(task_queue|retry_tasks)$", map[string]any{"consumer-timeout": 1000})
 	}
 
 	slow := harness.StartConsumer(t, v.URL, "worker", "-unit=2s")
@@ -176,6 +176,12 @@ func TestWorkerSurvivesTheAcknowledgementTimeout(t *testing.T) {
 	slow.Await(" [x] Done")
 	slow.Stop()
 	v.AwaitQueue("task_queue", 0, 0)
+
+	// Before version 4.3, the copy of a task that failed too late finds its channel closed.
+	retrying := harness.StartConsumer(t, v.URL, "retry_worker")
+	harness.Publish(t, ch, "", "retry_tasks", "slow...!")
+	retrying.Await(" [x] Received slow...!")
+	retrying.Await(harness.WaitingForMessages)
 }
 
 // A worker holds m1 to m5 when its connection is cut. Another worker takes these five before

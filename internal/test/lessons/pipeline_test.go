@@ -1,6 +1,7 @@
 package lessons_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -206,6 +207,7 @@ func TestPipelineSurvivesBadMessages(t *testing.T) {
 		{amqp.Publishing{Body: []byte("13")}, `[!] "13": neither a result`},
 		{amqp.Publishing{Body: []byte("thirteen"), Headers: number}, `[!] "thirteen": neither a result`},
 		{amqp.Publishing{Body: []byte("\x1b[2J" + strings.Repeat("x", 1<<20)), Headers: number}, `[!] "\x1b[2Jxxxxxxxxxxxxxxxx": neither`},
+		{amqp.Publishing{Body: bytes.Repeat([]byte("9"), 1<<20), Headers: number}, `[!] "99999999999999999999": neither a result`},
 		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": "seven"}}, `[!] "13": neither a result`},
 		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"n": 7.0}}, `[!] "13": neither a result`},
 		{amqp.Publishing{Body: []byte("13"), Headers: amqp.Table{"error": "no\x1b[2J\n\xff"}}, `[!] no result for "13": no\x1b[2J\n\xff`},

@@ -173,12 +173,12 @@ func TestHostileCountsOfTries(t *testing.T) {
 	// After four tries that failed, it is parked; if it was tried often enough before, it succeeds.
 	for count, end := range map[any]string{
 		"many": "now in retry_parked", true: "now in retry_parked", 3.0: "now in retry_parked", int32(-1): "now in retry_parked",
-		int64(-1 << 63): "now in retry_parked", int64(3): "try 4 of 4", int64(4): "try 5 of 4", int64(1<<63 - 1): " [x] Done",
+		int64(-1 << 63): "now in retry_parked", int64(3): "try 4 of 4", int32(3): "try 4 of 4", int8(3): "try 4 of 4", int64(4): "try 5 of 4", int64(1<<63 - 1): " [x] Done",
 	} {
 		harness.PublishMessages(t, ch, "", "retry_tasks", amqp.Publishing{Headers: amqp.Table{"attempts": count}, Body: []byte("!!!!!")})
 		worker.Await(end)
 	}
 	worker.Stop()
 	v.AwaitQueue("retry_tasks", 0, 0)
-	v.AwaitQueue("retry_parked", 7, 0)
+	v.AwaitQueue("retry_parked", 9, 0)
 }
