@@ -42,7 +42,7 @@ test: ## the whole test suite, on a RabbitMQ of its own
 	@scripts/test.sh
 
 test-faults: ## the fault tests at full size, with their figures
-	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections|NodesOfACluster' ./internal/test/faults -soak
+	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections|NodesOfACluster|InAPartition' ./internal/test/faults -soak
 
 bench: ## the benchmarks, on a RabbitMQ of their own, and their targets
 	@scripts/bench.sh
