@@ -13,7 +13,55 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
+	"rabbitmq-tutorial/internal/test/bench/latency"
 )
+
+func openAmqpx(_ *testing.B, url string) (call func() error, close func()) {
+	client := NewClient(context.Background(), url)
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, err := client.Call(ctx, 10)
+		return err
+	}, client.Close
+}
+
+func openPlain(b *testing.B, url string) (call func() error, close func()) {
+	client, err := newPlainClient(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return client.call, func() { client.conn.Close() }
+}
+
+func openPerCall(_ *testing.B, url string) (call func() error, close func()) {
+	return func() error { return callOnce(url) }, func() {}
+}
+
+// serve starts servers on a virtual host of their own, and returns its URL.
+func serve(b *testing.B, servers, prefetch int) (url string) {
+	b.Helper()
+	vhost := harness.NewVhost(b)
+	for range servers {
+		harness.Start(b, vhost.URL, "rpc_server", fmt.Sprintf("-prefetch=%d", prefetch)).Await("Awaiting RPC requests")
+	}
+	return vhost.URL
+}
+
+// BenchmarkLatency measures how long a call takes.
+func BenchmarkLatency(b *testing.B) {
+	b.Run("of=rpc", func(b *testing.B) {
+		url := serve(b, 1, 100)
+		amqpx, closeAmqpx := openAmqpx(b, url)
+		defer closeAmqpx()
+		plain, closePlain := openPlain(b, url)
+		defer closePlain()
+		if err := amqpx(); err != nil { // it is connected
+			b.Fatal(err)
+		}
+		latency.Compare(b, 100, amqpx, plain)
+	})
+}
 
 // BenchmarkRPC calls fib(10), which takes a server no time, so it measures the way there and
 // back. The plain client is what a careful reader would write with amqp091-go alone; per_call
@@ -24,17 +72,14 @@ func BenchmarkRPC(b *testing.B) {
 		by   string
 		open func(b *testing.B, url string) (call func() error, close func())
 	}
+	ours, plain, perCall := client{"amqpx", openAmqpx}, client{"plain", openPlain}, client{"per_call", openPerCall}
 	bench := func(servers, prefetch, inFlight, n int, clients ...client) {
 		b.Run(fmt.Sprintf("servers=%d/prefetch=%d/in_flight=%d", servers, prefetch, inFlight), func(b *testing.B) {
-			vhost := harness.NewVhost(b)
-			for range servers {
-				harness.Start(b, vhost.URL, "rpc_server", fmt.Sprintf("-prefetch=%d", prefetch)).
-					Await("Awaiting RPC requests")
-			}
+			url := serve(b, servers, prefetch)
 			rand.Shuffle(len(clients), func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })
 			for _, client := range clients {
 				b.Run("by="+client.by, func(b *testing.B) {
-					call, close := client.open(b, vhost.URL)
+					call, close := client.open(b, url)
 					defer close()
 					if err := call(); err != nil { // it is connected
 						b.Fatal(err)
@@ -65,26 +110,6 @@ func BenchmarkRPC(b *testing.B) {
 			}
 		})
 	}
-
-	ours := client{"amqpx", func(b *testing.B, url string) (func() error, func()) {
-		client := NewClient(context.Background(), url)
-		return func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			_, err := client.Call(ctx, 10)
-			return err
-		}, client.Close
-	}}
-	plain := client{"plain", func(b *testing.B, url string) (func() error, func()) {
-		client, err := newPlainClient(url)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return client.call, func() { client.conn.Close() }
-	}}
-	perCall := client{"per_call", func(b *testing.B, url string) (func() error, func()) {
-		return func() error { return callOnce(url) }, func() {}
-	}}
 
 	// A server with a prefetch of 1 waits for the broker after each answer. That is right for
 	// requests that take long, but these take no time.
