@@ -83,8 +83,9 @@ func TestBlocksPrintWhatThePagesShow(t *testing.T) {
 }
 
 var (
-	// A program that goes on while the next blocks are typed: a consumer, or one that will see the broker stop.
-	goesOn = regexp.MustCompile(`\A \[.\] A?[Ww]aiting |; connecting again\n`)
+	// Programs that go on while the next blocks are typed: a consumer, and one that will see the broker stop.
+	consumes = regexp.MustCompile(`\A \[.\] A?[Ww]aiting `)
+	outlives = regexp.MustCompile(`; connecting again\n`)
 
 	// Figures that may be some seconds old, or that a busy machine makes larger: try again.
 	lists  = regexp.MustCompile(`\Amake ctl ARGS='list_.*\n\z`)
@@ -100,7 +101,7 @@ func (at *place) run(t *testing.T, blocks []*block, version string) map[*output]
 	for _, b := range blocks {
 		going = slices.DeleteFunc(going, func(x *terminal) bool { return x.number != "" && x.number == b.terminal && end(x) })
 		x := at.open(t, b, b.output(version))
-		if goesOn.MatchString(x.shown.text) {
+		if consumes.MatchString(x.shown.text) || outlives.MatchString(x.shown.text) {
 			x.await(func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(x.text) > 0 })
 			going = append(going, x)
 			continue
@@ -240,9 +241,13 @@ func (x *terminal) end() string {
 			press(text[:i])
 		}
 	}
-	if goesOn.MatchString(text) && !x.shownStopped() {
+	switch {
+	case x.shownStopped():
+	case consumes.MatchString(text):
 		press(text)
 		x.stopped = true
+	case outlives.MatchString(text):
+		x.await(func() bool { return x.shows(text) }) // then it ends by itself
 	}
 	select {
 	case <-x.done:
