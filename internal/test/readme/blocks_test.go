@@ -155,7 +155,7 @@ func write(t *testing.T, seen map[*output]string) {
 			if i := slices.IndexFunc(shown, like); i >= 0 {
 				line, shown = shown[i], shown[i+1:]
 			}
-			now = append(now, line)
+			now = append(now, strings.TrimSuffix(line, "\n")+"\n") // a program may end without it
 		}
 		if o.text == "" {
 			now = slices.Concat([]string{"```text\n"}, now, []string{"```\n"})

@@ -110,7 +110,7 @@ func (at *place) prepare(t *testing.T, lesson int, none bool) {
 		return
 	}
 	if !at.node(t).Running() {
-		<-at.open(t, &block{commands: "make up"}, &output{}).done
+		at.open(t, &block{commands: "make up"}, &output{}).awaitEnd()
 	}
 	everything := map[string]string{"configure": ".*", "write": ".*", "read": ".*"}
 	check(t, harness.API(at.api, http.MethodDelete, "/vhosts/%2F", nil, nil))

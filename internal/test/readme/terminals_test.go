@@ -108,7 +108,7 @@ func (at *place) run(t *testing.T, blocks []*block, version string) map[*output]
 		}
 		again := lists.MatchString(b.commands) || clocks.MatchString(x.shown.text)
 		for start := time.Now(); again && time.Since(start) < 30*time.Second; {
-			if <-x.done; x.shows(x.shown.text) {
+			if x.awaitEnd(); x.shows(x.shown.text) {
 				break
 			}
 			x = at.open(t, b, x.shown)
@@ -202,7 +202,7 @@ func (x *terminal) shows(text string) bool {
 }
 
 // patience is for the slowest machine: only a failing test waits that long.
-const patience = 2 * time.Minute
+const patience = 3 * time.Minute
 
 // await waits until the screen is right, or the commands have ended.
 func (x *terminal) await(right func() bool) {
@@ -218,6 +218,15 @@ func (x *terminal) await(right func() bool) {
 			}
 			return
 		}
+	}
+}
+
+func (x *terminal) awaitEnd() {
+	x.t.Helper()
+	select {
+	case <-x.done:
+	case <-time.After(patience):
+		x.fail()
 	}
 }
 
@@ -249,11 +258,7 @@ func (x *terminal) end() string {
 	case outlives.MatchString(text):
 		x.await(func() bool { return x.shows(text) }) // then it ends by itself
 	}
-	select {
-	case <-x.done:
-	case <-time.After(patience):
-		x.fail()
-	}
+	x.awaitEnd()
 	if !*writing && !x.shows(text) {
 		x.fail()
 	}
