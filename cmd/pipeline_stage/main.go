@@ -30,7 +30,7 @@ func main() {
 	})
 	p.PrefetchVar(&st.prefetch, 1, "how many unacknowledged `numbers` a stage may have in hand, 0 for no limit")
 	p.BoolVar(&st.ackFirst, "ack-first", false, "acknowledge each number before its result is published; there is no prefetch limit then")
-	p.DurationVar(&st.delay, "delay", 0, "the `time` between the result and the acknowledgement")
+	p.DurationVar(&st.delay, "delay", 0, "the `time` between publishing a result and acknowledging its number")
 	p.Main(st.run)
 }
 

@@ -33,23 +33,18 @@ func (w *worker) declareOthers(s *amqpx.Session, tasksQueue string) error {
 		return err
 	}
 	for attempt := 1; attempt <= w.retries; attempt++ {
-		_, err := s.QueueDeclare(
-			w.next(attempt), // name
-			true,            // durable
-			false,           // auto-delete: it never has a consumer
-			false,           // exclusive: all workers use it
-			false,           // no-wait: we wait for the broker's answer
-			amqp.Table{
-				amqp.QueueTypeArg: amqp.QueueTypeQuorum,
+		_, err := s.DeclareQueue(amqpx.Queue{
+			Name: w.next(attempt), Durable: true, Type: amqp.QueueTypeQuorum,
+			Arguments: amqp.Table{
 				// After this time, in milliseconds, a message is dead. The broker then publishes
 				// it to this exchange with this routing key: it is back among the tasks.
 				amqp.QueueMessageTTLArg:     w.pauseAfter(attempt).Milliseconds(),
 				"x-dead-letter-exchange":    "",
 				"x-dead-letter-routing-key": tasksQueue,
 			},
-		)
+		})
 		if err != nil {
-			return fmt.Errorf("declare queue %q: %w", w.next(attempt), err)
+			return err
 		}
 	}
 	return nil

@@ -47,6 +47,9 @@ func unpark(ctx context.Context, s *amqpx.Session) error {
 		log.Printf("no task is parked in %s", parked.Name)
 	}
 	for range parked.Messages { // not more: a worker may be parking the same tasks again
+		if ctx.Err() != nil {
+			return nil
+		}
 		task, ok, err := s.Get(parked.Name, false) // false: the broker keeps it until we acknowledge it
 		if err != nil {
 			return fmt.Errorf("get from queue %q: %w", parked.Name, err)
@@ -56,7 +59,7 @@ func unpark(ctx context.Context, s *amqpx.Session) error {
 		}
 		// As in the loop of main.go: confirmed first, then acknowledged.
 		to := amqpx.Route{Exchange: "", RoutingKey: tasks.Name, Mandatory: true}
-		if err := s.PublishConfirmed(ctx, to, fresh(task)); err != nil {
+		if err := s.PublishConfirmed(context.WithoutCancel(ctx), to, fresh(task)); err != nil {
 			return err
 		}
 		if err := amqpx.Ack(task); err != nil {

@@ -2,16 +2,18 @@ package amqpx
 
 import (
 	"fmt"
+	"maps"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // A Queue is a queue to declare. See https://www.rabbitmq.com/docs/queues.
 type Queue struct {
-	Name      string // "": the broker makes up a name
-	Durable   bool   // the queue is still there after a restart of the broker
-	Exclusive bool   // only this connection may use it, and it is deleted with the connection
-	Type      string // such as amqp.QueueTypeQuorum; "": the broker's default, a classic queue
+	Name      string     // "": the broker makes up a name
+	Durable   bool       // the queue is still there after a restart of the broker
+	Exclusive bool       // only this connection may use it, and it is deleted with the connection
+	Type      string     // such as amqp.QueueTypeQuorum; "": the broker's default, a classic queue
+	Arguments amqp.Table // further ones, such as x-message-ttl
 }
 
 // An Exchange is an exchange to declare. See https://www.rabbitmq.com/docs/exchanges.
@@ -34,9 +36,10 @@ type Binding struct {
 // the broker's 406 PRECONDITION_FAILED; if it is another connection's exclusive queue,
 // 405 RESOURCE_LOCKED. Both are an [*amqp.Error].
 func (s *Session) DeclareQueue(q Queue) (queue amqp.Queue, err error) {
-	var arguments amqp.Table
+	arguments := amqp.Table{}
+	maps.Copy(arguments, q.Arguments)
 	if q.Type != "" {
-		arguments = amqp.Table{amqp.QueueTypeArg: q.Type}
+		arguments[amqp.QueueTypeArg] = q.Type
 	}
 	err = s.call(fmt.Sprintf("declare queue %q", q.Name), func() (err error) {
 		queue, err = s.QueueDeclare(q.Name, q.Durable, false, q.Exclusive, false, arguments)

@@ -89,6 +89,7 @@ func open(ctx context.Context, url string) (s *Session, err error) {
 	})
 	if err != nil {
 		s.socket.Cut()
+		s.socket.Close() // waits for its goroutine
 		// amqp091-go takes any connection that ends during the log-in for a refused
 		// password or virtual host.
 		guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)

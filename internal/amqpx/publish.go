@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+// lastConfirm is how long a message of a delivery in hand may wait for its confirm after Ctrl+C.
+const lastConfirm = 5 * time.Second
 
 var (
 	// ErrUnroutable says that no queue took a mandatory message: it is gone.
@@ -52,6 +56,10 @@ func (to Route) String() string {
 // is published again in the next one. The end of ctx costs the session only if this
 // message is still being written a second later.
 //
+// For what a delivery in hand leads to, ctx may be one without an end, such as
+// [context.WithoutCancel] makes. When Run's ctx ends, it is then bounded to five seconds: a broker
+// that blocks publishers may never confirm.
+//
 // See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
 func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
 	defer func() {
@@ -61,6 +69,12 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 	}()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if ctx.Done() == nil { // without an end
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, func() { time.AfterFunc(lastConfirm, cancel) })()
 	}
 	confirm, err := s.publishDeferred(ctx, to, msg)
 	if err != nil {

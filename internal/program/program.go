@@ -138,7 +138,7 @@ func (p *Program) parse(args []string) error {
 	case p.usage.Args != "" && p.usage.Args[0] != '[' && p.NArg() == 0:
 		return fmt.Errorf("missing argument: %s", p.usage.Args)
 	}
-	p.VisitAll(func(f *flag.Flag) {
+	p.VisitAll(func(f *flag.Flag) { // no time may be negative
 		if d, ok := f.Value.(flag.Getter); ok && err == nil {
 			if d, ok := d.Get().(time.Duration); ok && d < 0 {
 				err = fmt.Errorf("-%s must not be negative", f.Name)

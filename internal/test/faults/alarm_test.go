@@ -34,6 +34,22 @@ func TestMemoryAlarm(t *testing.T) {
 	request := amqp.Publishing{ReplyTo: "hello", Body: []byte("10000")}
 	harness.PublishMessages(t, ch, "", "rpc_queue", slices.Repeat([]amqp.Publishing{request}, 2000)...) // too many answers for the buffers
 	server := harness.StartConsumer(t, broker.NewVhost().URL, "rpc_server")
+
+	// What these programs take out of their queues leads to a message in another queue.
+	movers := []struct {
+		vhost   *harness.Vhost
+		queue   string
+		command []string
+	}{
+		{broker.NewVhost(), "pipeline_numbers", []string{"pipeline_stage"}},
+		{broker.NewVhost(), "retry_tasks", []string{"retry_worker"}},
+		{broker.NewVhost(), "retry_parked", []string{"retry_worker", "-unpark"}},
+	}
+	for _, m := range movers {
+		ch := harness.Channel(t, m.vhost.URL)
+		harness.DeclareQueue(t, ch, m.queue)
+		harness.Publish(t, ch, "", m.queue, "10!")
+	}
 	raise()
 
 	t.Run("publisher", func(t *testing.T) {
@@ -89,6 +105,17 @@ func TestMemoryAlarm(t *testing.T) {
 			t.Parallel()
 			testBlockedPublisher(t, broker.NewVhost().URL)
 		})
+		// Ctrl+C leaves them five seconds for the message in hand. It stays where it was.
+		for _, m := range movers {
+			t.Run("that empties "+m.queue, func(t *testing.T) {
+				t.Parallel()
+				p := harness.Start(t, m.vhost.URL, m.command[0], m.command[1:]...)
+				p.Await(blocking)
+				wantEnd(t, p, 6*time.Second+slack)
+				wantStderr(t, p, " [!] stopped: publish to queue")
+				m.vhost.AwaitQueue(m.queue, 1, 0)
+			})
+		}
 		t.Run("of answers", func(t *testing.T) {
 			t.Parallel()
 			p := harness.Start(t, url, "rpc_server", "-prefetch=0")
