@@ -86,7 +86,7 @@ func TestHostileKeysArePrintedOnOneLine(t *testing.T) {
 }
 
 // The programs ignore a message's other properties.
-func TestOtherPropertiesAreNoMatter(t *testing.T) {
+func TestOtherPropertiesDoNotMatter(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	receive := harness.StartConsumer(t, v.URL, "receive")
@@ -107,8 +107,8 @@ func TestOtherPropertiesAreNoMatter(t *testing.T) {
 	wantStderr(t, receive)
 }
 
-// A publisher sends its arguments byte by byte, and prints them escaped.
-func TestHostileArgumentsAreSentByteByByte(t *testing.T) {
+// A publisher sends its arguments unchanged, and prints them escaped.
+func TestHostileArgumentsAreSentUnchanged(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
 	ch := harness.Channel(t, v.URL)
