@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,13 +20,11 @@ import (
 	"rabbitmq-tutorial/internal/socket"
 )
 
-const (
-	// dialTimeout bounds everything from the name look-up to the open channel.
-	dialTimeout = 5 * time.Second
+// dialTimeout bounds everything from the name look-up to the open channel.
+const dialTimeout = 5 * time.Second
 
-	// A broker that refuses a log-in without a word hangs up three seconds later.
-	refusalTime = 2 * time.Second
-)
+// A broker that refuses a log-in without a word hangs up three seconds later.
+const refusalTime = 2 * time.Second
 
 // ErrURL is wrapped in the error for a broker address that is not an AMQP URI.
 // See https://www.rabbitmq.com/docs/uri-spec.
@@ -57,20 +55,68 @@ func parse(rawURL string) (address string, uri amqp.URI, err error) {
 	return u.Scheme + "://" + u.Host + u.EscapedPath(), uri, nil
 }
 
-// open opens a session, within five seconds or until ctx ends.
-func open(ctx context.Context, url string) (s *Session, err error) {
-	address, uri, err := parse(url)
-	if err != nil {
-		return nil, err
+// brokers has the brokers to try, the most promising one first.
+type brokers []*broker
+
+type broker struct {
+	url, address, host string
+	known              bool // it has answered before, or the user knows that it does not
+}
+
+// parseAll reads URLs with commas between them. Their order is random, so that clients spread.
+func parseAll(urls string) (all brokers, err error) {
+	list := strings.Split(urls, ",")
+	for i, url := range list {
+		address, uri, err := parse(url)
+		switch {
+		case err != nil && len(list) > 1:
+			return nil, fmt.Errorf("broker %d of %d: %w", i+1, len(list), err)
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, &broker{url, address, net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port)), false})
 	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all, nil
+}
+
+// open opens a session with the first broker that answers. If none does, the error is one
+// that may pass, if there is one.
+func (all brokers) open(ctx context.Context) (s *Session, err error) {
+	for i := range all {
+		b, known := all[0], all[0].known
+		b.known = true
+		s, failure := b.open(ctx)
+		if failure == nil || ctx.Err() != nil {
+			return s, failure
+		}
+		if err == nil || !incurable(failure) && !doubtful(failure) {
+			err = failure
+		}
+		if !known && (i < len(all)-1 || err != failure) {
+			log.Printf("%v; trying another broker", failure)
+		}
+		all.putOff()
+	}
+	if len(all) > 1 {
+		err = fmt.Errorf("none of %d brokers: %w", len(all), err)
+	}
+	return nil, err
+}
+
+// putOff moves the first broker to the end. It costs no time there, unless all others fail too.
+func (all brokers) putOff() { copy(all, append(all[1:], all[0])) }
+
+// open opens a session, within five seconds or until ctx ends.
+func (b *broker) open(ctx context.Context) (s *Session, err error) {
 	dial, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
 	defer cancel()
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w to %s: %w", ErrConnect, address, cmp.Or(context.Cause(dial), err))
+			err = fmt.Errorf("%w to %s: %w", ErrConnect, b.address, cmp.Or(context.Cause(dial), err))
 		}
 	}()
-	c, err := new(net.Dialer).DialContext(dial, "tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
+	c, err := new(net.Dialer).DialContext(dial, "tcp", b.host)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +129,7 @@ func open(ctx context.Context, url string) (s *Session, err error) {
 	// The console lists connections under this name.
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("%s (%d)", programName(), os.Getpid()))
-	s.conn, err = amqp.DialConfig(url, amqp.Config{
+	s.conn, err = amqp.DialConfig(b.url, amqp.Config{
 		Properties: properties,
 		Dial:       func(string, string) (net.Conn, error) { return s.socket, nil },
 	})

@@ -53,6 +53,26 @@ func TestNoPasswordIsInTheAddress(t *testing.T) {
 	}
 }
 
+// Of several URLs, the malformed one is named by its number: its text may hold a password.
+func TestMalformedBrokerIsNamedByItsNumber(t *testing.T) {
+	t.Parallel()
+	const good = "amqp://localhost/"
+	for urls, want := range map[string]string{
+		good + ",localhost:5672":            "broker 2 of 2",
+		"amqp://u:secret@h:port/," + good:   "broker 1 of 2",
+		good + "," + good + ",":             "broker 3 of 3",
+		"amqp://user:12,34secret@localhost": "broker 2 of 2", // a comma in a password must be escaped
+	} {
+		_, err := parseAll(urls)
+		if !errors.Is(err, ErrURL) || !strings.HasPrefix(err.Error(), want+": ") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("parseAll(%q) = %v, want %s", urls, err, want)
+		}
+	}
+	if all, err := parseAll(good + "," + good); len(all) != 2 || err != nil {
+		t.Errorf("two good brokers: %v, %v", all, err)
+	}
+}
+
 // No part of a password is printed, whatever characters it has and whether or not they are
 // escaped.
 func FuzzParseURL(f *testing.F) {

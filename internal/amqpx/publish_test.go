@@ -379,7 +379,35 @@ func TestAMissingExchangeEndsRun(t *testing.T) {
 		return s.PublishConfirmed(t.Context(), amqpx.Route{Exchange: "no-such-exchange"}, amqp.Publishing{})
 	})
 	var refusal *amqp.Error
-	if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound || sessions != 3 {
+	if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound || sessions != 5 {
+		t.Errorf("Run = %v after %d sessions", err, sessions)
+	}
+}
+
+// The refusal of a queue that has no leader at the moment passes: here, that of a queue which is full at
+// the moment.
+func TestRefusedMessageIsPublishedAgain(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	v.SetPolicy("full", "^q$", map[string]any{"max-length": 1, "overflow": "reject-publish"})
+	sessions := 0
+	err := amqpx.Run(t.Context(), v.URL, func(s *amqpx.Session) error {
+		if _, err := s.DeclareQueue(q); err != nil {
+			return err
+		}
+		if sessions++; sessions == 2 {
+			if _, err := s.QueuePurge(q.Name, false); err != nil {
+				return err
+			}
+			return s.PublishConfirmed(t.Context(), toQ, text("again"))
+		}
+		for {
+			if err := s.PublishConfirmed(t.Context(), toQ, text("one more")); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil || sessions != 2 {
 		t.Errorf("Run = %v after %d sessions", err, sessions)
 	}
 }

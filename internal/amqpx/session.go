@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,15 +33,12 @@ import (
 	"rabbitmq-tutorial/internal/socket"
 )
 
-const (
-	// The pause before the next connection doubles from minPause to maxPause. It stays
-	// below two seconds, so that a consumer is back two seconds after its broker.
-	minPause = 100 * time.Millisecond
-	maxPause = 1500 * time.Millisecond
+// The pause before the next connection doubles from minPause to maxPause. It stays below two
+// seconds, so that a consumer is back two seconds after its broker.
+const minPause, maxPause = 100 * time.Millisecond, 1500 * time.Millisecond
 
-	// maxDoubts is how often in a row an error that may pass is final: see doubtful.
-	maxDoubts = 3
-)
+// maxDoubts is how often in a row an error that may pass is final: see doubtful.
+const maxDoubts = 5
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
 // them. It has all methods of the channel. Those that it does not have in a form of its
@@ -71,18 +69,22 @@ type Session struct {
 // lost, Run says so on the standard logger, pauses for 0.1 seconds and later up to 1.5,
 // and calls fn again with a new one: until fn is done, or ctx ends.
 //
+// url may have several URLs, with commas between them: nodes of a cluster. Run takes the first
+// that answers, beginning at a random one. It tries the last good one first, and one that
+// failed last.
+//
 // fn is done when it returns while its session lives. A function that consumes returns
 // nil when its deliveries end: Run knows whether ctx has ended or the session was lost.
 // When ctx ends, what waits for the broker has a second left, and a consumer may finish the
 // delivery in hand.
 //
 // Run returns what fn returned, or
-//   - [ErrConnect] or [ErrURL] if the first connection fails;
+//   - [ErrURL], or [ErrConnect] if there is no first connection;
 //   - if ctx ends between two sessions: the error that fn returned last, or nil if it
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
-//     PRECONDITION_FAILED or a wrong password. 404 NOT_FOUND must come three times in a
-//     row.
+//     PRECONDITION_FAILED or a wrong password;
+//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if it comes five times in a row.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
@@ -93,8 +95,12 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		doubts int
 		pause  = minPause / 2 // the last pause
 	)
+	all, err := parseAll(url)
+	if err != nil {
+		return err
+	}
 	for {
-		s, err := open(ctx, url)
+		s, err := all.open(ctx)
 		if err != nil {
 			if lost == nil || incurable(err) {
 				return err
@@ -102,7 +108,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			lost = err
 		} else {
 			if lost != nil {
-				log.Print("connected again")
+				log.Printf("connected again, to %s", all[0].host)
 				told = ""
 			}
 			opened := time.Now()
@@ -121,6 +127,8 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			doubts = 0
 		} else if doubts++; doubts == maxDoubts {
 			return err
+		} else {
+			all.putOff() // another broker may do what this one does not
 		}
 
 		text := lost.Error()
@@ -143,41 +151,32 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 	}
 }
 
-// isCode reports whether err is the broker's refusal with that reply code.
-func isCode(err error, code int) bool {
+// isCode reports whether err is the broker's refusal with one of these reply codes.
+func isCode(err error, codes ...int) bool {
 	var e *amqp.Error
-	return errors.As(err, &e) && e.Server && e.Code == code
+	return errors.As(err, &e) && e.Server && slices.Contains(codes, e.Code)
 }
 
-// incurable reports whether the broker will refuse again what it has refused.
+// incurable reports whether the broker will refuse again what it has refused. Three refusals may
+// pass: a virtual host that is down may be starting, a limit that is reached may count a
+// connection that is already dead, and an acknowledgement may have come too late.
 func incurable(err error) bool {
 	var e *amqp.Error
-	if !errors.As(err, &e) || !e.Server {
-		return false
-	}
-	switch e.Code {
-	case amqp.AccessRefused, amqp.ResourceLocked, amqp.NotImplemented:
-		return true
-	case amqp.PreconditionFailed:
-		// An acknowledgement that comes too late closes the channel, too.
-		return !strings.Contains(e.Reason, "delivery acknowledgement on channel")
-	case amqp.NotAllowed:
-		// A virtual host may still be starting, and a limit of connections may count
-		// one that is already dead.
-		return !strings.HasSuffix(e.Reason, "is down") && !strings.HasSuffix(e.Reason, "is reached")
-	}
-	return false
+	passing := errors.As(err, &e) && (strings.HasSuffix(e.Reason, "is down") || strings.HasSuffix(e.Reason, "is reached") ||
+		strings.Contains(e.Reason, "delivery acknowledgement on channel"))
+	return !passing && isCode(err, amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented, amqp.NotAllowed)
 }
 
 // doubtful reports whether the error may pass. What fn has declared, somebody may have
-// deleted before it was used. And on a slow network, a connection that breaks during the
-// log-in looks like a refused one.
+// deleted before it was used. On a slow network, a connection that breaks during the log-in
+// looks like a refused one. And a queue refuses messages while it has no leader, which is
+// until its replicas have elected one.
 func doubtful(err error) bool {
-	return isCode(err, amqp.NotFound) || errors.Is(err, amqp.ErrCredentials)
+	return isCode(err, amqp.NotFound) || errors.Is(err, amqp.ErrCredentials) || errors.Is(err, ErrNacked)
 }
 
-// run calls fn and closes the session. It returns what fn could not do, and why the
-// session was lost: nil if it was there to the end, or is no longer needed.
+// run calls fn and closes the session. It returns what fn could not do, and why another
+// session is needed: nil if this one was there to the end, or is no longer needed.
 func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done := false // nor is it after a panic
 	defer func() { s.close(done) }()
@@ -185,6 +184,9 @@ func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done = undone == nil
 	if undone != nil || s.cancelled != nil {
 		lost = cmp.Or(s.broken(), s.cancelled)
+	}
+	if lost == nil && errors.Is(undone, ErrNacked) {
+		lost = undone
 	}
 	return undone, lost
 }

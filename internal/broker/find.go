@@ -86,13 +86,16 @@ type Server struct {
 
 // Up finds or starts the broker for the lessons, the first of these:
 //
-//   - the broker that AMQP_URL names;
+//   - the broker that AMQP_URL names, or of several the first that answers;
 //   - one that already answers on localhost:5672 (or AMQP_PORT);
 //   - one that it starts there: with Docker Compose if an engine answers, otherwise with
 //     rabbitmq-server, which it installs with apt or brew if need be.
 //
 // If Up returns no error, it has logged in to that broker.
 func Up(ctx context.Context, w Wish) (Server, error) {
+	if strings.Contains(w.URL, ",") {
+		return w.firstThatAnswers()
+	}
 	at, err := w.target()
 	if err != nil {
 		return Server{}, err
@@ -140,6 +143,24 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 		s.Told += fmt.Sprintf("; for the programs, set AMQP_URL to port %d", at.port)
 	}
 	return s, err
+}
+
+// firstThatAnswers looks for one of the brokers that AMQP_URL names.
+func (w Wish) firstThatAnswers() (Server, error) {
+	var all []target
+	for i, url := range strings.Split(w.URL, ",") {
+		at, err := Wish{URL: url}.target()
+		if err != nil {
+			return Server{}, fmt.Errorf("broker %d in AMQP_URL: %w", i+1, err)
+		}
+		all = append(all, at)
+	}
+	for _, at := range all {
+		if _, err := login(at.url); err == nil {
+			return Server{URL: at.url, Told: fmt.Sprintf("using the broker that already answers at %s, one of %d that AMQP_URL names", at, len(all))}, nil
+		}
+	}
+	return Server{}, fmt.Errorf("none of the %d brokers that AMQP_URL names lets us in: make up-cluster starts a cluster on this machine; or unset AMQP_URL", len(all))
 }
 
 // loggedIn returns the node as a Server, if it lets the URL's user in.

@@ -61,7 +61,7 @@ func advice(err error) string {
 	case errors.As(err, &invalid):
 		return "The broker needs another certificate (or this machine's clock is wrong)"
 	case errors.Is(err, amqpx.ErrUnconfirmed):
-		return "Look at the queue before you publish it again"
+		return "Look at the queue before you publish it again (in a cluster, more than half of the queue's nodes must be up)"
 	case errors.Is(err, amqpx.ErrNacked):
 		return "The queue may be full, by a limit in its policy, or only just coming up: look at it and publish again"
 	case errors.Is(err, amqpx.ErrUnroutable):

@@ -43,7 +43,7 @@ type Program struct {
 func New(usage Usage) *Program {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	p := &Program{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), usage: usage}
-	p.StringVar(&p.url, "url", "", "the broker's `URL` (default $AMQP_URL, else "+defaultURL+")")
+	p.StringVar(&p.url, "url", "", "the broker's `URL`, or several with commas between them (default $AMQP_URL, else "+defaultURL+")")
 	p.FlagSet.Usage = func() {
 		fmt.Fprintf(p.Output(), "%s\n\nUsage:\n  %s\n\nFlags:\n", usage.Purpose, strings.TrimSpace(name+" [flags] "+usage.Args))
 		p.PrintDefaults()

@@ -6,16 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 var errTLSFile = errors.New("the URL names no usable certificate")
 
-// checkTLSFiles returns an error if a file that the URL names for TLS cannot be used.
+// checkTLSFiles returns an error if a file that one of the URLs names for TLS cannot be used.
 // amqp091-go would ignore a CA file without a certificate, and half of a client certificate.
 // See https://www.rabbitmq.com/docs/uri-query-parameters.
-func checkTLSFiles(url string) error {
+func checkTLSFiles(urls string) error {
+	for url := range strings.SplitSeq(urls, ",") {
+		if err := checkTLSFilesOf(url); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTLSFilesOf(url string) error {
 	uri, err := amqp.ParseURI(url)
 	if err != nil || uri.Scheme != "amqps" {
 		return nil // whoever connects reports a wrong URL

@@ -71,6 +71,24 @@ func TestTLS(t *testing.T) {
 		}
 	})
 
+	// Of two brokers, one is not the host that its certificate is for. Sixteen programs, so that some
+	// begin with either.
+	t.Run("checks the name of the host that it reaches", func(t *testing.T) {
+		told := 0
+		for range 16 {
+			p := harness.Run(t, "amqps://guest:guest@127.0.0.1"+port+good+",amqps://guest:guest@localhost"+port+good, 0, "send")
+			for _, line := range p.Stderr() {
+				told++
+				if !strings.HasPrefix(line, " [!] connect to amqps://127.0.0.1") || !strings.Contains(line, "certificate") {
+					t.Errorf("send printed %q", line)
+				}
+			}
+		}
+		if told == 0 || told == 16 {
+			t.Errorf("%d of 16 programs began with the wrong host", told)
+		}
+	})
+
 	refused := func(name, url, want, advice string) {
 		t.Run(name, func(t *testing.T) {
 			for _, program := range []string{"send", "receive"} {
@@ -97,6 +115,7 @@ func TestTLS(t *testing.T) {
 	refused("expired client certificate", amqps+query("ca.pem", "expired.pem", "expired-key.pem"), "", nameCert)
 	refused("client certificate without key", amqps+query("ca.pem", "client.pem", ""), "client.pem", nameFiles)
 	refused("key of another certificate", amqps+query("ca.pem", "client.pem", "expired-key.pem"), "private key does not match", nameFiles)
+	refused("no CA file in the second of two", amqps+good+","+amqps+query("nowhere.pem", "", ""), "nowhere.pem: no such file", nameFiles)
 	refused("no CA file", amqps+query("nowhere.pem", "client.pem", "client-key.pem"), "nowhere.pem: no such file", nameFiles)
 	refused("garbage as CA file", amqps+query("garbage.pem", "client.pem", "client-key.pem"), "garbage.pem\": no PEM certificate in it", nameFiles)
 	refused("garbage as certificate", amqps+query("ca.pem", "garbage.pem", "client-key.pem"), "failed to find any PEM data in certificate input", nameFiles)

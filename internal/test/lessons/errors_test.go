@@ -136,6 +136,34 @@ func TestWrongPasswordIsToldAndNotPrinted(t *testing.T) {
 	}
 }
 
+// Sixteen programs, so that some begin with either broker.
+func TestBadBrokerAmongGoodOnesIsToldOnce(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	wrong := strings.Replace(v.URL, "guest:guest@", "guest:S3cret@", 1)
+	var running []*harness.Process
+	for range 16 {
+		running = append(running, harness.Start(t, wrong+","+v.URL, "send"))
+	}
+	told := 0
+	for _, p := range running {
+		p.Exits(0)
+		for _, line := range p.Stderr() {
+			told++
+			if !strings.Contains(line, "username or password not allowed") || !strings.HasSuffix(line, "; trying another broker") ||
+				strings.Contains(line, "S3cret") {
+				t.Errorf("send printed %q", line)
+			}
+		}
+	}
+	if told == 0 || told == 16 {
+		t.Errorf("%d of 16 programs began with the bad broker", told)
+	}
+	if n := v.Queue("hello").Ready; n != 16 {
+		t.Errorf("16 messages were sent, and %d are in the queue", n)
+	}
+}
+
 func TestUnknownVhostIsNamed(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
