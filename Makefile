@@ -10,8 +10,8 @@ ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 broker := go build -o .bin/ ./scripts/broker && .bin/broker
 demo := go build -o .bin/ ./scripts/demo && .bin/demo
 
-.PHONY: help up down ctl demo test readme test-faults bench lint screenshots recording \
-  demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry
+.PHONY: help up up-cluster down kill ctl demo test readme test-faults bench lint screenshots recording \
+  demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry demo-cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,16 +20,22 @@ help: ## list the targets
 up: ## start a RabbitMQ, or find the one that runs
 	@$(broker) up
 
-down: ## stop the RabbitMQ that make up started; its data stays
+up-cluster: ## start three RabbitMQ nodes as a cluster
+	@$(broker) up-cluster
+
+down: ## stop what make up or make up-cluster started; its data stays
 	@$(broker) down
 
-ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues
+kill: ## kill -9 a node of the cluster: make kill NODE=2; make up-cluster starts it again
+	@$(broker) kill
+
+ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues; in a cluster, NODE=2 chooses
 	@$(broker) ctl $(ARGS)
 
 demo: ## every lesson, one after the other
 	@$(demo)
 
-demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry: demo-%:
+demo-hello demo-workqueue demo-pubsub demo-routing demo-topics demo-rpc demo-confirms demo-pipeline demo-retry demo-cluster: demo-%:
 	@$(demo) $*
 
 test: ## the whole test suite, on a RabbitMQ of its own
@@ -39,7 +45,7 @@ readme: ## write what the commands in the READMEs print now into them
 	@CGO_ENABLED=0 scripts/test.sh -run Blocks ./internal/test/readme -write # without the race detector, which is slow
 
 test-faults: ## the fault tests at full size, with their figures
-	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections' ./internal/test/faults -soak
+	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections|NodesOfACluster' ./internal/test/faults -soak
 
 bench: ## the benchmarks, on a RabbitMQ of their own, and their targets
 	@scripts/bench.sh

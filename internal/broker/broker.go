@@ -23,7 +23,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"time"
 )
 
@@ -52,6 +51,9 @@ type Config struct {
 	TLS   string   // a folder with ca.pem, cert.pem and key.pem: the node also speaks TLS with them
 	Lines []string // more lines of rabbitmq.conf
 	Root  string   // a root folder with the rabbitmq-server to run (see MakeRoot); Linux, as root
+
+	// Member is 0, or the number of this node in a cluster of three: see OpenCluster.
+	Member int
 }
 
 // A Node is one RabbitMQ. Do not change its fields: they are saved for later processes.
@@ -61,6 +63,8 @@ type Node struct {
 	DistPort int // of a native node: what other nodes and rabbitmqctl connect to
 	EPMDPort int // of a native node: the name server by which they find it
 	PID      int // of a native node: its process, and the process group that it leads; 0: stopped
+
+	Joined bool // it has joined a cluster, which it finds again by itself
 
 	child *exec.Cmd // the native node, if this process started it
 }
@@ -131,9 +135,9 @@ func (n *Node) ManagementURL() string {
 // String says where the node's data is.
 func (n *Node) String() string {
 	if n.Kind == Compose {
-		return "compose project rabbitmq-" + n.Name()
+		return "compose project " + n.project()
 	}
-	return fmt.Sprintf("native node %s, data in %s", n.nodeName(), n.Dir)
+	return fmt.Sprintf("native node %s, data in %s", n.NodeName(), n.Dir)
 }
 
 // Running says whether the node's process or container runs.
@@ -144,7 +148,7 @@ func (n *Node) Running() bool {
 // Log returns what the node has logged since its last start.
 func (n *Node) Log() []byte {
 	if n.Kind == Compose {
-		log, _ := n.composeCommand(context.Background(), "logs", "--no-color").Output()
+		log, _ := n.composeCommand(context.Background(), "logs", "--no-color", n.service()).Output()
 		return log
 	}
 	log, _ := os.ReadFile(n.file("rabbitmq.log"))
@@ -237,52 +241,30 @@ func (n *Node) wait(ctx context.Context) error {
 	}
 }
 
-// Join starts a new node as a member of other's cluster (about 10 s). Call it instead of the first
-// Start. Both nodes must be native, and other must be running. Stop, Kill and Start then work as for
-// any node.
-func (n *Node) Join(ctx context.Context, other *Node) error {
-	if other.Kind != Native || n.Kind == Compose || !other.Running() {
-		return errors.New("only native nodes can form a cluster here, and the first must be running: use BROKER=native")
-	}
-	// Nodes talk to each other if they share a cookie and find each other by the same epmd.
-	const cookieFile = ".erlang.cookie"
-	cookie, err := os.ReadFile(other.file(cookieFile))
-	err = errors.Join(err, os.MkdirAll(n.Dir, 0o755), os.WriteFile(n.file(cookieFile), cookie, 0o400))
-	if err != nil {
-		return fmt.Errorf("copy the cookie of %s: %w", other.Name(), err)
-	}
-	n.Kind, n.EPMDPort = Native, other.EPMDPort
-	// A node without data looks for its cluster when it starts; after that it knows the cluster.
-	n.Lines = append(slices.Clone(n.Lines),
-		"cluster_formation.classic_config.nodes.1 = "+other.nodeName(),
-		"cluster_formation.classic_config.nodes.2 = "+n.nodeName())
-	if err := n.Start(ctx); err != nil {
-		return err
-	}
-	_, err = n.Ctl(ctx, "await_online_nodes", "2", "--timeout", "30") // a node that finds no cluster starts alone
-	return err
-}
-
 // Stop shuts the node down in an orderly way (RabbitMQ 3.10 takes 6 s); its data stays. It kills a
 // native node that has not ended within a minute. Stopping a node that does not run is no error.
 func (n *Node) Stop(ctx context.Context) error {
+	if n.Member > 0 { // down would stop the others, too
+		return n.do(ctx, func() error { return n.stopNative(ctx) }, "stop", n.service())
+	}
 	return n.do(ctx, func() error { return n.stopNative(ctx) }, "down")
 }
 
 // Kill ends the node as kill -9 does; its data stays. Killing a node that does not run is no error.
-func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, "kill") }
+func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, "kill", n.service()) }
 
 // Pause freezes the node: its connections stay open, and nothing answers on them.
 func (n *Node) Pause(ctx context.Context) error {
-	return n.do(ctx, func() error { return n.freezeNative(ctx) }, "pause")
+	return n.do(ctx, func() error { return n.freezeNative(ctx) }, "pause", n.service())
 }
 
 // Resume lets a frozen node go on.
 func (n *Node) Resume(ctx context.Context) error {
-	return n.do(ctx, func() error { return n.signal(sigCont) }, "unpause")
+	return n.do(ctx, func() error { return n.signal(sigCont) }, "unpause", n.service())
 }
 
-// Destroy ends the node and removes its folder with all data.
+// Destroy ends the node and removes its folder with all data. If the node is a container of a cluster,
+// that ends the whole cluster.
 func (n *Node) Destroy(ctx context.Context) error {
 	if err := n.do(ctx, n.killNative, "down", "--volumes"); err != nil {
 		return err
@@ -305,7 +287,7 @@ func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error
 		return nil, errors.New("no broker is running that was started here (make up); " +
 			"for another one, run rabbitmqctl on its machine, as its administrator")
 	case n.Kind == Compose:
-		return n.composeCommand(ctx, append([]string{"exec", "-T", "rabbitmq", "rabbitmqctl"}, args...)...), nil
+		return n.composeCommand(ctx, append([]string{"exec", "-T", n.service(), "rabbitmqctl"}, args...)...), nil
 	}
 	return n.command(ctx, "rabbitmqctl", args...)
 }

@@ -3,7 +3,10 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,56 +29,73 @@ func config(t *testing.T, suffix string) broker.Config {
 	return wish.Config
 }
 
-func newNode(t *testing.T, suffix string) *broker.Node {
-	t.Helper()
-	node, err := broker.Open(config(t, suffix))
-	if err != nil {
-		t.Fatal(err)
+// A cluster starts, loses the node where a queue has its leader, takes it back, and is found again
+// after it was stopped.
+func TestClusterOutlivesANodeAndAStop(t *testing.T) {
+	t.Parallel()
+	wish := broker.Wish{Config: config(t, "cluster")}
+	for { // three ports in a row
+		ports, err := broker.FreePorts(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wish.AMQPPort = ports[0]; portsFree(ports[0]+1, ports[0]+2, ports[0]+10_000, ports[0]+10_001, ports[0]+10_002) {
+			break
+		}
+	}
+	up := func(told string) broker.Cluster {
+		t.Helper()
+		server, err := broker.UpCluster(t.Context(), wish)
+		cluster, openErr := broker.OpenCluster(wish.Config)
+		if err := errors.Join(err, openErr); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(server.Told, told) || !strings.HasSuffix(server.Told, "AMQP_URL="+cluster.URL()) || server.URL != cluster.URL() {
+			t.Errorf("%+v", server)
+		}
+		return cluster
 	}
 	t.Cleanup(func() {
-		if log := node.Log(); t.Failed() {
-			t.Logf("the log of %s ends:\n%s", node, log[max(0, len(log)-4000):])
+		cluster, err := broker.OpenCluster(wish.Config)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err := node.Destroy(context.Background()); err != nil {
+		for _, node := range cluster {
+			if log := node.Log(); t.Failed() {
+				t.Logf("the log of %s ends:\n%s", node.Name(), log[max(0, len(log)-4000):])
+			}
+		}
+		if err := cluster.Destroy(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	return node
-}
+	cluster := up("started a cluster of three nodes of RabbitMQ ")
 
-func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
-	t.Parallel()
-	one, two, three := newNode(t, "one"), newNode(t, "two"), newNode(t, "three")
-	if err := one.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	joined := make(chan error)
-	for _, node := range []*broker.Node{two, three} {
-		go func() { joined <- node.Join(t.Context(), one) }()
-	}
-	err := errors.Join(<-joined, <-joined)
-	if one.Kind == broker.Compose {
-		if err == nil {
-			t.Error("a container was said to have joined a cluster")
-		}
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := three.Ctl(t.Context(), "await_online_nodes", "3", "--timeout", "30"); err != nil {
-		t.Fatal(err)
-	}
-
-	ch := harness.Channel(t, one.URL())
+	ch := harness.Channel(t, cluster[0].URL())
 	harness.DeclareQueue(t, ch, "hello")
 	harness.Publish(t, ch, "", "hello", "Hello World!")
-
-	if err := one.Kill(t.Context()); err != nil {
+	if err := cluster[0].Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, 30*time.Second, "the message comes from another node", func() bool {
-		conn, err := amqp.Dial(three.URL())
+	awaitHello(t, cluster[2])
+
+	if cluster = up("already up: a cluster of three nodes of RabbitMQ "); !cluster[0].Running() {
+		t.Error("the first node was not started again")
+	}
+	if err := cluster.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if cluster.Running() {
+		t.Error("a node runs after Stop")
+	}
+	awaitHello(t, up("started a cluster ")[1])
+}
+
+// awaitHello waits until the node has the message; the message stays in the queue.
+func awaitHello(t *testing.T, node *broker.Node) {
+	t.Helper()
+	harness.Eventually(t, 2*time.Minute, "the message comes from "+node.Name(), func() bool {
+		conn, err := amqp.Dial(node.URL())
 		if err != nil {
 			return false
 		}
@@ -87,11 +107,15 @@ func TestQuorumQueueSurvivesTheLossOfOneOfThreeNodes(t *testing.T) {
 		delivery, ok, err := ch.Get("hello", false)
 		return err == nil && ok && string(delivery.Body) == "Hello World!"
 	})
+}
 
-	if err := one.Start(t.Context()); err != nil {
-		t.Fatal(err)
+func portsFree(ports ...int) bool {
+	for _, port := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		l.Close()
 	}
-	if _, err := one.Ctl(t.Context(), "await_online_nodes", "3", "--timeout", "60"); err != nil {
-		t.Error(err)
-	}
+	return true
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,13 +30,33 @@ func (n *Node) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 	if hasComposeV2() {
 		call = []string{"docker", "compose"}
 	}
-	call = append(call, "-p", "rabbitmq-"+n.Name(), "-f", filepath.Join(top, "docker-compose.yml"))
+	call = append(call, "-p", n.project(), "-f", filepath.Join(top, "docker-compose.yml"))
+	if n.Member > 0 {
+		call = append(call, "--profile", "cluster")
+	}
 	if _, err := os.Stat(n.file(overrideFile)); err == nil {
 		call = append(call, "-f", n.file(overrideFile))
 	}
 	cmd := exec.CommandContext(ctx, call[0], append(call[1:], args...)...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("AMQP_PORT=%d", n.AMQPPort), fmt.Sprintf("MANAGEMENT_PORT=%d", n.ManagementPort))
+	number := ""
+	if n.Member > 0 {
+		number = fmt.Sprintf("_%d", n.Member)
+	}
+	cmd.Env = append(os.Environ(), fmt.Sprintf("AMQP_PORT%s=%d", number, n.AMQPPort), fmt.Sprintf("MANAGEMENT_PORT%s=%d", number, n.ManagementPort))
 	return cmd
+}
+
+// project returns the name of the node's Compose project. The nodes of a cluster share one.
+func (n *Node) project() string {
+	return strings.TrimSuffix("rabbitmq-"+n.Name(), fmt.Sprintf("-%d", n.Member))
+}
+
+// service returns the node's name in docker-compose.yml.
+func (n *Node) service() string {
+	if n.Member > 0 {
+		return fmt.Sprintf("rabbit%d", n.Member)
+	}
+	return "rabbitmq"
 }
 
 // compose runs Compose. The user may see the lines that it prints.
@@ -53,7 +74,7 @@ func (n *Node) startCompose(ctx context.Context) error {
 	if err := errors.Join(n.writeOverride(), n.save()); err != nil {
 		return err
 	}
-	return n.compose(ctx, "up", "-d")
+	return n.compose(ctx, "up", "-d", n.service())
 }
 
 const overrideFile = "compose.json" // JSON is YAML, too
@@ -72,7 +93,7 @@ func (n *Node) writeOverride() error {
 		ports = append(ports, fmt.Sprintf("127.0.0.1:%d:5671", n.TLSPort))
 	}
 	service := map[string]any{"volumes": volumes, "ports": ports}
-	text, err := json.Marshal(map[string]any{"services": map[string]any{"rabbitmq": service}})
+	text, err := json.Marshal(map[string]any{"services": map[string]any{n.service(): service}})
 	return errors.Join(err, n.write("more.conf", lines...), n.write(overrideFile, string(text)))
 }
 
@@ -80,5 +101,5 @@ func (n *Node) containerRuns() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	services, _ := n.composeCommand(ctx, "ps", "--services", "--filter", "status=running").Output()
-	return strings.TrimSpace(string(services)) != ""
+	return slices.Contains(strings.Fields(string(services)), n.service())
 }

@@ -15,8 +15,6 @@ import (
 	"time"
 )
 
-func (n *Node) nodeName() string { return n.Name() + "@localhost" }
-
 // sbin returns the folder with the server's own scripts, as seen from within root. The scripts in
 // /usr/sbin need to be run as root.
 func sbin(root string) (string, error) {
@@ -59,7 +57,7 @@ exec "$@"`
 	const localOnly = "-kernel inet_dist_use_interface {127,0,0,1}"
 	cmd.Env = append(os.Environ(),
 		"HOME="+n.Dir, // Erlang keeps its cookie there
-		"RABBITMQ_NODENAME="+n.nodeName(),
+		"RABBITMQ_NODENAME="+n.NodeName(),
 		"RABBITMQ_CONF_ENV_FILE="+n.file("rabbitmq-env.conf"),
 		"RABBITMQ_CONFIG_FILE="+n.file("rabbitmq.conf"),
 		"RABBITMQ_CONFIG_FILES="+n.file("conf.d"),

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,8 +23,11 @@ import (
 const usage = `usage: broker COMMAND
 
   up                     find or start the broker for the lessons
-  down                   stop the broker that up started; its data stays
-  ctl ARG...             rabbitmqctl for that broker
+  up-cluster             find or start three brokers for the lessons, as a cluster
+  down                   stop what up or up-cluster started; its data stays
+  kill                   end one node of the cluster as kill -9 does: NODE=1, 2 or 3; up-cluster
+                         starts it again
+  ctl ARG...             rabbitmqctl for that broker, in a cluster for node 1 or $NODE
   run PROGRAM ARG...     start a broker for PROGRAM alone, and remove it afterwards;
                          PROGRAM finds it by TEST_AMQP_URL, or by its folder, TEST_BROKER
   root DIR               make a root folder with RabbitMQ 4 in it, for RABBITMQ_ROOT
@@ -57,6 +62,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	cluster, err := broker.OpenCluster(wish.Config)
+	if err != nil {
+		return err
+	}
 	command := ""
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
@@ -68,14 +77,32 @@ func run(ctx context.Context, args []string) error {
 			log.Print(server.Told)
 		}
 		return err
+	case command == "up-cluster" && len(args) == 0:
+		server, err := broker.UpCluster(ctx, wish)
+		if err == nil {
+			log.Print(server.Told)
+		}
+		return err
 	case command == "down" && len(args) == 0:
-		if !node.Running() {
+		if !node.Running() && !cluster.Running() {
 			log.Print("nothing to stop: no broker that was started here is running")
 			return nil
 		}
 		log.Printf("stopping the broker %s, which takes some seconds; its data stays", node.Name())
-		return node.Stop(ctx)
+		return errors.Join(node.Stop(ctx), cluster.Stop(ctx))
+	case command == "kill" && len(args) == 0:
+		node, err := chooseNode(cluster, os.Getenv("NODE"))
+		if err != nil {
+			return err
+		}
+		log.Printf("killing %s; make up-cluster starts it again", node.Name())
+		return node.Kill(ctx)
 	case command == "ctl":
+		if number := os.Getenv("NODE"); number != "" || !node.Running() && cluster.Running() {
+			if node, err = chooseNode(cluster, cmp.Or(number, "1")); err != nil {
+				return err
+			}
+		}
 		ctl, err := node.CtlCommand(ctx, args...)
 		if err != nil {
 			return err
@@ -90,6 +117,15 @@ func run(ctx context.Context, args []string) error {
 	fmt.Fprintln(os.Stderr, usage)
 	os.Exit(2)
 	return nil
+}
+
+func chooseNode(cluster broker.Cluster, number string) (*broker.Node, error) {
+	for i, node := range cluster {
+		if number == strconv.Itoa(i+1) {
+			return node, nil
+		}
+	}
+	return nil, fmt.Errorf("NODE is %q: choose one of the cluster's nodes, NODE=1, NODE=2 or NODE=3", number)
 }
 
 // runOnOwn runs a program on a broker of its own, and leaves any other broker alone.
