@@ -73,14 +73,7 @@ func TLS(dir string) Option { return func(c *broker.Config) { c.TLS = dir } }
 // `make test`.
 func StartBroker(t testing.TB, opts ...Option) *Broker {
 	t.Helper()
-	wish, err := broker.FromEnv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := wish.Config
-	// The name begins like the shared broker's: if the run is interrupted, both are removed together.
-	config.Dir = sharedDir(t) + "-" + randomHex()
-	config.AMQPPort, config.ManagementPort = 0, 0
+	config := ownConfig(t)
 	for _, option := range opts {
 		option(&config)
 	}
@@ -88,18 +81,34 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
+	removeAtEnd(t, node)
+	b := &Broker{t, node, false}
+	b.Up()
+	return b
+}
+
+func ownConfig(t testing.TB) broker.Config {
+	t.Helper()
+	wish, err := broker.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The name begins like the shared broker's: if the run is interrupted, both are removed together.
+	wish.Dir = sharedDir(t) + "-" + randomHex()
+	wish.AMQPPort, wish.ManagementPort = 0, 0
+	return wish.Config
+}
+
+func removeAtEnd(t testing.TB, node *broker.Node) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			log := chatter.ReplaceAll(node.Log(), nil)
-			t.Logf("the broker's log ends:\n%s", log[max(0, len(log)-4000):])
+			t.Logf("the log of %s ends:\n%s", node.Name(), log[max(0, len(log)-4000):])
 		}
 		if err := node.Destroy(context.Background()); err != nil {
 			t.Errorf("remove the broker: %v", err)
 		}
 	})
-	b := &Broker{t, node, false}
-	b.Up()
-	return b
 }
 
 // chatter matches what a broker logs when clients come and go.

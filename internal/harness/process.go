@@ -290,3 +290,6 @@ func Run(t T, url string, status int, name string, args ...string) *Process {
 	p.Exits(status)
 	return p
 }
+
+// Name is the program's name.
+func (p *Process) Name() string { return p.name }

@@ -2,11 +2,12 @@
 // several terminals, shows their output together, and checks what each lesson
 // claims; a claim that does not hold fails the command.
 //
-//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms] [pipeline] [retry]
+//	go run ./scripts/demo [hello] [workqueue] [pubsub] [routing] [topics] [rpc] [confirms] [pipeline] [retry] [cluster]
 //
 // It runs on the broker that `make up` would find or start, so that the console shows
 // what happens. On a broker that was started here, it makes a virtual host of its own;
-// otherwise it uses the one that AMQP_URL names, and leaves it as it was. It builds the
+// otherwise it uses the one that AMQP_URL names, and leaves it as it was. For the lesson
+// about a cluster, it starts three nodes and removes them at the end. It builds the
 // programs into the folder .bin.
 package main
 
@@ -23,7 +24,6 @@ import (
 	"syscall"
 	"time"
 
-	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -45,6 +45,7 @@ func lessons() []lesson {
 		{"confirms", "Lesson 7: Publisher confirms", []string{"publisher_confirms"}, nil, confirms},
 		{"pipeline", "Lesson 8: Pipelines", []string{"pipeline_numbers", "pipeline_results"}, nil, pipeline},
 		{"retry", "Lesson 9: When work fails", []string{"retry_tasks", "retry_parked", "retry_wait_300", "retry_wait_600", "retry_wait_1200"}, nil, retry},
+		{"cluster", "Lesson 10: When a machine dies", nil, nil, cluster},
 	}
 }
 
@@ -104,26 +105,18 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := harness.Build(".bin"); err != nil {
 		return err
 	}
-	wish, err := broker.FromEnv()
-	if err != nil {
-		return err
-	}
-	server, err := broker.Up(ctx, wish)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(os.Stderr, "broker:", server.Told)
-
 	start := time.Now()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	v, err := openVhost(server.URL, server.ManagementURL)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, v.close()) }()
-	if err := v.lock(); err != nil {
-		return err
+	var v *vhost
+	if len(chosen) > 1 || chosen[0].name != "cluster" { // which has brokers of its own
+		if v, err = upVhost(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, v.close()) }()
+		if err := v.lock(); err != nil {
+			return err
+		}
 	}
 
 	screen := newScreen(os.Stdout, giveUp)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -17,6 +19,20 @@ type vhost struct {
 	url    string // what the programs get as AMQP_URL
 	conn   *amqp.Connection
 	remove func() error // removes the virtual host, if it was made for the demos
+}
+
+// upVhost opens a virtual host on the broker that make up would find or start.
+func upVhost(ctx context.Context) (*vhost, error) {
+	wish, err := broker.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	server, err := broker.Up(ctx, wish)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(os.Stderr, "broker:", server.Told)
+	return openVhost(server.URL, server.ManagementURL)
 }
 
 // openVhost connects to the virtual host of amqpURL. If it is given a management API, it makes

@@ -22,6 +22,7 @@ func persistent(id string) amqp.Publishing {
 
 // publishSideBySide publishes messages to a queue from several goroutines, over as many sessions as
 // it takes, and calls confirmed for each confirmed message. next returns nil when there are no more.
+// A message that is published again gets the type "again".
 func publishSideBySide(ctx context.Context, url, queue string, goroutines int, next func() *amqp.Publishing, confirmed func(*amqp.Publishing)) error {
 	var (
 		mu    sync.Mutex
@@ -47,6 +48,7 @@ func publishSideBySide(ctx context.Context, url, queue string, goroutines int, n
 				for msg := take(); msg != nil; msg = take() {
 					if err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: queue, Mandatory: true}, *msg); err != nil {
 						mu.Lock()
+						msg.Type = "again"
 						again = append(again, msg)
 						mu.Unlock()
 						failures <- err

@@ -159,11 +159,11 @@ func TestGoBlocksStandInTheirFiles(t *testing.T) {
 	}
 }
 
-// Each lesson prints a program whole.
+// Each lesson prints a program whole, except the one that runs the others' programs.
 func TestEachLessonPrintsAProgram(t *testing.T) {
 	lessons := strings.Split(read(t, "README.md"), "\n## Lesson ")[1:]
 	for _, lesson := range lessons {
-		if !strings.Contains(lesson, "\npackage ") {
+		if !strings.Contains(lesson, "\npackage ") && !strings.HasPrefix(lesson, "10:") {
 			t.Errorf("there is no whole program in lesson %.20s", lesson)
 		}
 	}
@@ -180,7 +180,7 @@ func TestTheFrontPageStaysShort(t *testing.T) {
 		t.Errorf("lesson 1 begins in line %d", line)
 	}
 	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
-	if words := len(strings.Fields(prose)); words > 6000 { // as wc -w counts
+	if words := len(strings.Fields(prose)); words > 6500 { // as wc -w counts
 		t.Errorf("%d words outside the code blocks", words)
 	}
 }

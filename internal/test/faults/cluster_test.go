@@ -1,0 +1,259 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// Nodes are killed at random, most of them at once, and one after another in order. One cluster is enough
+// for all three: starting it takes long.
+func TestNoTaskIsLostWhenNodesOfAClusterDie(t *testing.T) {
+	t.Parallel()
+	c := harness.StartCluster(t)
+	killNodes(t, c)
+	loseMajority(t, c)
+	restartOneByOne(t, c)
+}
+
+// Tasks stream through four workers, while nodes are killed at random and come back.
+func killNodes(t *testing.T, c *harness.Cluster) {
+	v, url := c.NewVhost()
+	s := newStream(t, c, v, url, size(1500, 50_000))
+	var others []*harness.Process
+	for _, consumer := range harness.Consumers() {
+		if consumer.Program != "worker" {
+			others = append(others, consumer.Start(t, url))
+		}
+	}
+	for _, node := range c.Nodes {
+		node.SaveQueues()
+	}
+	kills := size(2, 10)
+	var pauses []time.Duration
+	for i := range kills {
+		s.awaitConfirmed(s.tasks * (i + 1) / (kills + 2))
+		victim := c.Nodes[rand.IntN(3)]
+		if i == 0 {
+			victim = c.Leader(v.Name, "task_queue")
+		}
+		after := s.number()
+		killed := time.Now()
+		victim.Kill()
+		pause := s.awaitReceived(after, killed).Sub(killed)
+		t.Logf("kill %d: %.1f s until the first task that was published after it", i+1, pause.Seconds())
+		pauses = append(pauses, pause)
+		victim.Up()
+		c.AwaitMembers(v.Name, "task_queue")
+	}
+	summary := s.end()
+	slices.Sort(pauses)
+	t.Logf("RabbitMQ %s: %d nodes killed, %s; pause: median %.1f s, maximum %.1f s",
+		c.Nodes[0].Version(), kills, summary, pauses[kills/2].Seconds(), pauses[kills-1].Seconds())
+
+	// What lessons 3 to 5 declare was gone with its node, and the programs have declared it again.
+	ch := harness.Channel(t, v.URL)
+	for _, p := range others {
+		consumers := harness.Consumers()
+		i := slices.IndexFunc(consumers, func(c harness.Consumer) bool { return c.Program == p.Name() })
+		harness.Eventually(t, time.Minute, p.Name()+" consumes", func() bool {
+			harness.PublishMessages(t, ch, consumers[i].Exchange, consumers[i].Key, forAll("7"))
+			return slices.ContainsFunc(p.Stdout(), func(line string) bool { return strings.HasPrefix(line, consumers[i].Prints+"7") })
+		})
+		p.Stop()
+	}
+}
+
+// Two of three nodes are killed: less than half is left, and a queue confirms nothing. It goes on when
+// one of the two is back.
+func loseMajority(t *testing.T, c *harness.Cluster) {
+	v, url := c.NewVhost()
+	s := newStream(t, c, v, url, size(300, 3000))
+	for _, node := range c.Nodes {
+		node.SaveQueues()
+	}
+	s.awaitConfirmed(s.tasks / 3)
+	c.Nodes[1].Kill()
+	c.Nodes[2].Kill()
+	after, killed := s.number(), time.Now()
+	line := harness.WantFailure(t, harness.Start(t, v.URL, "new_task", "In vain"))
+	t.Log(line)
+	if !strings.Contains(line, "more than half") && !strings.Contains(line, "majority") {
+		t.Errorf("it does not say what is missing: %q", line)
+	}
+	c.Nodes[1].Up()
+	s.awaitReceived(after, killed)
+	c.Nodes[2].Up()
+	c.AwaitMembers(v.Name, "task_queue")
+	t.Logf("RabbitMQ %s: %s", c.Nodes[0].Version(), s.end())
+}
+
+// As for an upgrade: each node is stopped in order and started again, and the next one waits until the
+// queue has all its replicas.
+func restartOneByOne(t *testing.T, c *harness.Cluster) {
+	v, url := c.NewVhost()
+	s := newStream(t, c, v, url, size(600, 6000))
+	for i, node := range c.Nodes {
+		s.awaitConfirmed(s.tasks * (i + 1) / 5)
+		node.Stop()
+		node.Up()
+		c.AwaitMembers(v.Name, "task_queue")
+	}
+	t.Logf("RabbitMQ %s: %s", c.Nodes[0].Version(), s.end())
+}
+
+// A stream publishes numbered tasks to task_queue, from a hundred goroutines, until it is told to end and
+// has published enough of them. It has four workers that do them.
+type stream struct {
+	t         *testing.T
+	v         *harness.Vhost
+	tasks     int // at least so many
+	workers   []*harness.Process
+	enough    chan struct{} // closed when no more are wanted
+	published sync.WaitGroup
+
+	mu        sync.Mutex
+	messages  []*amqp.Publishing // so far
+	confirmed map[string]int     // how often
+}
+
+func newStream(t *testing.T, c *harness.Cluster, v *harness.Vhost, url string, tasks int) *stream {
+	s := &stream{t: t, v: v, tasks: tasks, enough: make(chan struct{}), confirmed: make(map[string]int)}
+	// RabbitMQ 4 would give a task up after 20 redeliveries.
+	v.SetPolicy("no limit here", "^task_queue$", map[string]any{"delivery-limit": 10_000})
+	for range 4 {
+		s.workers = append(s.workers, harness.StartConsumer(t, url, "worker"))
+	}
+	c.AwaitMembers(v.Name, "task_queue")
+	pace := time.NewTicker(time.Second / time.Duration(size(50, 200))) // as fast as workers on a slow machine
+	next := func() *amqp.Publishing {
+		select {
+		case <-s.enough:
+			if s.number() >= tasks {
+				return nil
+			}
+		case <-pace.C:
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		msg := persistent(fmt.Sprintf("task %d", len(s.messages)))
+		s.messages = append(s.messages, &msg)
+		return &msg
+	}
+	confirmed := func(msg *amqp.Publishing) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.confirmed[msg.MessageId]++
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.published.Go(func() {
+		if err := publishSideBySide(ctx, url, "task_queue", 100, next, confirmed); err != nil && ctx.Err() == nil {
+			t.Errorf("publish: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		s.published.Wait()
+		pace.Stop()
+	})
+	return s
+}
+
+// number returns how many tasks were published so far, once or more often.
+func (s *stream) number() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.messages)
+}
+
+func (s *stream) awaitConfirmed(n int) {
+	s.t.Helper()
+	harness.Eventually(s.t, 5*time.Minute, fmt.Sprintf("%d tasks are confirmed", n), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.confirmed) >= n
+	})
+}
+
+// awaitReceived waits until a worker has received, after since, a task with the number n or a higher one,
+// and returns when.
+func (s *stream) awaitReceived(n int, since time.Time) (at time.Time) {
+	s.t.Helper()
+	harness.Eventually(s.t, 5*time.Minute, fmt.Sprintf("task %d or a later one is received", n), func() bool {
+		for _, worker := range s.workers {
+			for _, line := range slices.Backward(worker.Lines()) {
+				if line.At.Before(since) {
+					break
+				}
+				number := -1
+				fmt.Sscanf(line.Text, " [x] Received task %d", &number)
+				if number >= n && (at.IsZero() || line.At.Before(at)) {
+					at = line.At
+				}
+			}
+		}
+		return !at.IsZero()
+	})
+	return at
+}
+
+// end waits until every task is done, stops the workers, and checks that no task was lost or done again
+// without need.
+func (s *stream) end() (summary string) {
+	s.t.Helper()
+	close(s.enough)
+	s.published.Wait()
+	s.v.AwaitQueue("task_queue", 0, 0)
+	acknowledged, done := make(map[string]int), make(map[string]int)
+	received, sessions := 0, 0
+	for _, worker := range s.workers {
+		worker.Stop()
+		lines := worker.Stdout()
+		for i, line := range lines {
+			task, ok := strings.CutPrefix(line, " [x] Received ")
+			if line == harness.WaitingForMessages {
+				sessions++
+			}
+			if !ok {
+				continue
+			}
+			received++
+			task, _ = strings.CutSuffix(task, " (redelivered)")
+			// With a prefetch of 1, a next task in the same session says that the queue has had the
+			// acknowledgement.
+			if i+1 < len(lines) && lines[i+1] == " [x] Done" {
+				done[task]++
+				if i+2 < len(lines) && strings.HasPrefix(lines[i+2], " [x] Received ") {
+					acknowledged[task]++
+				}
+			}
+		}
+	}
+	again, lost := 0, 0
+	for _, msg := range s.messages {
+		id := msg.MessageId
+		if msg.Type == "again" {
+			again++
+		} else if acknowledged[id] > 1 {
+			s.t.Errorf("%s was published once, and done again though it had been acknowledged", id)
+		}
+		if s.confirmed[id] != 1 {
+			s.t.Errorf("%s was confirmed %d times", id, s.confirmed[id])
+		}
+		if done[id] == 0 {
+			lost++
+			s.t.Errorf("%s was confirmed and never done", id)
+		}
+	}
+	return fmt.Sprintf("%d tasks confirmed (%d published again), %d received in %d sessions, %d lost",
+		len(s.confirmed), again, received, sessions, lost)
+}

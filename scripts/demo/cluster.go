@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// cluster starts a cluster of its own, whose nodes it can kill.
+func cluster(s *stage) {
+	c := s.startCluster()
+	s.watch("Three nodes are up, and they are one broker. Tasks stream through new_task and two workers.\n" +
+		"Of these, only what is worth knowing is shown from now on. Watch the leader of the queue.")
+	worker1, worker2 := s.quiet("worker-1", "worker -unit 10ms"), s.quiet("worker-2", "worker -unit 10ms")
+	workers := []process{worker1, worker2}
+	for _, worker := range workers {
+		worker.Await("Waiting for messages")
+	}
+	tasks := s.stream(c)
+	tasks.awaitMore(5)
+
+	first, pause1 := s.killLeader(c, tasks)
+	s.restart(c, first)
+	second, pause2 := s.killLeader(c, tasks)
+	third := c.leader()
+	s.restart(c, second)
+
+	s.watch("Now two of three nodes are killed. What is left is less than half: no queue can confirm a message.")
+	dead := c.others(third)
+	for _, node := range dead {
+		s.killNode(c, node)
+	}
+	refused := s.launch("sender", "new_task 'In vain'")
+	refused.Wait()
+	refusal := ""
+	if told := refused.printed(" [!] "); len(told) > 0 {
+		refusal = told[len(told)-1]
+	}
+	s.restart(c, dead[0])
+	tasks.awaitMore(1)
+	s.restart(c, dead[1])
+	tasks.awaitMore(3)
+
+	s.watch("A rolling restart, as for an upgrade: one node after another is stopped and started again.")
+	failed := tasks.failed()
+	for i, node := range c.nodes {
+		s.show("operator", " stopping node "+fmt.Sprint(i+1))
+		s.must(node.Stop(s.ctx))
+		s.restart(c, i)
+		tasks.awaitMore(2)
+	}
+	failed = tasks.failed() - failed
+	confirmed, lost := tasks.end(workers)
+
+	s.claim(first != second && second != third, "the leader moved each time: from node %d to %d to %d", first+1, second+1, third+1)
+	s.claim(lost == 0, "of %d confirmed tasks, %d were lost", confirmed, lost)
+	s.claim(max(pause1, pause2) < time.Minute, "after the kills, tasks were confirmed again within %.1f s and %.1f s", pause1.Seconds(), pause2.Seconds())
+	s.claim(strings.Contains(refusal, "more than half"), "without a majority, new_task says so: %s", refusal)
+	s.claim(failed == 0 && worker1.Running() && worker2.Running(), "in the rolling restart, no task failed and no program stopped")
+	worker1.Stop()
+	worker2.Stop()
+}
+
+// A demoCluster is the cluster of this demo.
+type demoCluster struct {
+	s     *stage
+	nodes broker.Cluster
+}
+
+func (s *stage) startCluster() *demoCluster {
+	wish, err := broker.FromEnv()
+	if err == nil && wish.Kind == broker.External {
+		err = fmt.Errorf("this lesson kills nodes, so it starts its own: unset BROKER, or set it to compose or native")
+	}
+	s.must(err)
+	wish.Dir = filepath.Join(filepath.Dir(wish.Dir), fmt.Sprintf("demo-%d", os.Getpid()))
+	wish.AMQPPort, wish.ManagementPort = 0, 0
+	nodes, err := broker.OpenCluster(wish.Config)
+	s.must(err)
+	s.Cleanup(func() {
+		if err := nodes.Destroy(context.Background()); err != nil {
+			s.Errorf("remove the cluster: %w", err)
+		}
+	})
+	s.watch("Starting three nodes, which takes half a minute.")
+	s.must(nodes.Start(s.ctx))
+	for i, node := range nodes {
+		s.show("operator", fmt.Sprintf(" node %d: localhost:%d, console http://localhost:%d", i+1, node.AMQPPort, node.ManagementPort))
+	}
+	s.vhost = &vhost{url: nodes.URL()}
+	return &demoCluster{s, nodes}
+}
+
+// must ends the lesson if there is an error.
+func (s *stage) must(err error) {
+	if err != nil {
+		s.Fatalf("%w", err)
+	}
+}
+
+// quiet launches a program of which only the notes are shown.
+func (s *stage) quiet(label, command string) process {
+	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
+	words := strings.Fields(command)
+	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
+	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
+	return process{harness.StartShown(s, cmd, func(text string) {
+		if strings.HasPrefix(text, " [!]") {
+			s.show(label, text)
+		}
+	})}
+}
+
+// others returns the numbers of the other two nodes, from 0.
+func (c *demoCluster) others(node int) (others []int) {
+	for i := range c.nodes {
+		if i != node {
+			others = append(others, i)
+		}
+	}
+	return others
+}
+
+// leader waits until a running node leads the queue, shows it, and returns its number, from 0.
+func (c *demoCluster) leader() (leader int) {
+	var name string
+	found := c.s.eventually(func() bool {
+		i := slices.IndexFunc(c.nodes[:], (*broker.Node).Running)
+		name, _ = c.nodes[i].Ctl(c.s.ctx, "-q", "list_queues", "--no-table-headers", "leader")
+		name = strings.TrimSpace(name)
+		leader = slices.IndexFunc(c.nodes[:], func(node *broker.Node) bool { return node.NodeName() == name && node.Running() })
+		return leader >= 0
+	})
+	if !found {
+		c.s.Fatalf("the queue has no leader")
+	}
+	c.s.show("operator", fmt.Sprintf(" the leader of task_queue is node %d, %s", leader+1, name))
+	return leader
+}
+
+// eventually reports whether something becomes true within two minutes.
+func (s *stage) eventually(is func() bool) bool {
+	for range 12 {
+		if s.soon(is) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *stage) killNode(c *demoCluster, node int) {
+	s.show("operator", s.screen.paint(red, fmt.Sprintf(" node %d is killed (kill -9)", node+1)))
+	s.must(c.nodes[node].Kill(s.ctx))
+}
+
+// killLeader kills the node that leads the queue. It returns which one that was, and how long no task was
+// confirmed.
+func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause time.Duration) {
+	leader = c.leader()
+	began := time.Now()
+	s.killNode(c, leader)
+	tasks.awaitMore(1)
+	pause = time.Since(began)
+	s.show("operator", fmt.Sprintf(" %.1f s later, the next task is confirmed", pause.Seconds()))
+	return leader, pause
+}
+
+// restart starts a node again, and waits until it has its replica of the queue.
+func (s *stage) restart(c *demoCluster, node int) {
+	s.must(c.nodes[node].Start(s.ctx))
+	up := 1
+	for _, other := range c.others(node) {
+		if c.nodes[other].Running() {
+			up++
+		}
+	}
+	if !s.eventually(func() bool {
+		online, err := c.nodes[node].Ctl(s.ctx, "-q", "list_queues", "--no-table-headers", "online")
+		return err == nil && strings.Count(online, "@") >= up
+	}) {
+		s.Fatalf("node %d has no replica of the queue", node+1)
+	}
+	s.show("operator", fmt.Sprintf(" node %d is back", node+1))
+}
+
+// A stream runs new_task again and again.
+type stream struct {
+	s    *stage
+	stop chan struct{}
+	done chan struct{}
+	sent chan string // confirmed tasks, in order
+
+	confirmed []string
+	failures  chan struct{}
+}
+
+func (s *stage) stream(c *demoCluster) *stream {
+	tasks := &stream{s: s, stop: make(chan struct{}), done: make(chan struct{}), sent: make(chan string, 100_000), failures: make(chan struct{}, 100_000)}
+	go func() {
+		defer close(tasks.done)
+		for i := 1; ; i++ {
+			select {
+			case <-tasks.stop:
+				return
+			case <-s.ctx.Done():
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+			task := fmt.Sprintf("Task %d.", i)
+			cmd := exec.CommandContext(s.ctx, harness.Path("new_task"), task)
+			cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
+			if output, err := cmd.CombinedOutput(); err == nil {
+				tasks.sent <- task
+			} else if s.ctx.Err() == nil {
+				s.show("stream", strings.TrimRight(string(output), "\n"))
+				tasks.failures <- struct{}{}
+			}
+		}
+	}()
+	s.Cleanup(func() { <-tasks.done })
+	s.Cleanup(tasks.halt)
+	return tasks
+}
+
+func (t *stream) halt() {
+	select {
+	case <-t.stop:
+	default:
+		close(t.stop)
+	}
+}
+
+// awaitMore waits until n more tasks are confirmed, from now on.
+func (t *stream) awaitMore(n int) {
+	for len(t.sent) > 0 {
+		t.confirmed = append(t.confirmed, <-t.sent)
+	}
+	timeout := time.After(2 * time.Minute)
+	for range n {
+		select {
+		case task := <-t.sent:
+			t.confirmed = append(t.confirmed, task)
+		case <-timeout:
+			t.s.Fatalf("no task is confirmed any more")
+		case <-t.s.ctx.Done():
+			t.s.Fatalf("%w", context.Cause(t.s.ctx))
+		}
+	}
+}
+
+func (t *stream) failed() int { return len(t.failures) }
+
+// end ends the stream, and returns how many tasks were confirmed, and how many of them no worker has done.
+func (t *stream) end(workers []process) (confirmed, lost int) {
+	t.halt()
+	<-t.done
+	t.awaitMore(0)
+	undone := func() (n int) {
+		var received []string
+		for _, worker := range workers {
+			received = append(received, worker.printed(" [x] Received ")...)
+		}
+		for _, task := range t.confirmed {
+			if !slices.Contains(received, task) && !slices.Contains(received, task+" (redelivered)") {
+				n++
+			}
+		}
+		return n
+	}
+	t.s.eventually(func() bool { return undone() == 0 })
+	return len(t.confirmed), undone()
+}
