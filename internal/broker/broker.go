@@ -14,6 +14,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,9 @@ type Config struct {
 	TLS   string   // a folder with ca.pem, cert.pem and key.pem: the node also speaks TLS with them
 	Lines []string // more lines of rabbitmq.conf
 	Root  string   // a root folder with the rabbitmq-server to run (see MakeRoot); Linux, as root
+
+	// A native node can live in a network namespace, at an address there such as 10.0.0.1; Linux, as root.
+	Namespace, Address string
 
 	// Member is 0, or the number of this node in a cluster of three: see OpenCluster.
 	Member int
@@ -125,12 +129,15 @@ func (n *Node) file(name string) string { return filepath.Join(n.Dir, name) }
 func (n *Node) Name() string { return filepath.Base(n.Dir) }
 
 // URL returns the node's AMQP URL, with guest's credentials and the default virtual host.
-func (n *Node) URL() string { return guestURL(n.AMQPPort) }
+func (n *Node) URL() string { return guestURL(n.host(), n.AMQPPort) }
 
 // ManagementURL returns the URL of the node's management API, with guest's credentials.
 func (n *Node) ManagementURL() string {
-	return fmt.Sprintf("http://guest:guest@localhost:%d", n.ManagementPort)
+	return fmt.Sprintf("http://guest:guest@%s:%d", n.host(), n.ManagementPort)
 }
+
+// host returns the name of the node's machine.
+func (n *Node) host() string { return cmp.Or(n.Address, "localhost") }
 
 // String says where the node's data is.
 func (n *Node) String() string {
@@ -222,8 +229,8 @@ func (n *Node) wait(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		_, err := login(n.URL())
-		console, _ := ask(n.ManagementPort, "GET / HTTP/1.0\r\n\r\n", 4)
-		if err == nil && console == "HTTP" && (n.TLS == "" || portOpen(n.TLSPort)) {
+		console, _ := n.ask(n.ManagementPort, "GET / HTTP/1.0\r\n\r\n", 4)
+		if err == nil && console == "HTTP" && (n.TLS == "" || n.portOpen(n.TLSPort)) {
 			return nil
 		}
 		if !n.Running() {

@@ -83,7 +83,7 @@ func (n *Node) NodeName() string {
 	if n.Kind == Compose {
 		return "rabbit@" + n.service()
 	}
-	return n.Name() + "@localhost"
+	return n.Name() + "@" + n.host()
 }
 
 // atOnce calls do for all nodes, and waits for all.

@@ -190,7 +190,7 @@ func (t target) String() string { return net.JoinHostPort(t.host, strconv.Itoa(t
 var ambiguous = regexp.MustCompile(`^amqps?://[^/?#]*[/?#].*@`)
 
 func (w Wish) target() (target, error) {
-	url := cmp.Or(w.URL, guestURL(cmp.Or(w.AMQPPort, 5672)))
+	url := cmp.Or(w.URL, guestURL("localhost", cmp.Or(w.AMQPPort, 5672)))
 	uri, err := amqp.ParseURI(url)
 	if err != nil || ambiguous.MatchString(url) {
 		return target{}, errors.New("AMQP_URL is not an AMQP URL such as amqp://USER:PASSWORD@HOST:PORT/, " +

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,13 +49,17 @@ func (n *Node) command(ctx context.Context, program string, args ...string) (*ex
 		args = append([]string{"unshare", "--mount", "--propagation", "private",
 			"sh", "-euc", enterRoot, "sh", n.Root, filepath.Dir(n.Dir), n.TLS}, args...)
 	}
+	if n.Namespace != "" {
+		args = append([]string{"ip", "netns", "exec", n.Namespace}, args...)
+	}
 	// Erlang makes a table as long as the limit of open files, which in a container can be a billion.
 	const limit = `ulimit -S -n 65536 2>/dev/null || ulimit -S -n "$(ulimit -H -n)" 2>/dev/null || :
 exec "$@"`
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", limit, "sh"}, args...)...)
 	cmd.WaitDelay = time.Second
 	cmd.Dir = n.Dir
-	const localOnly = "-kernel inet_dist_use_interface {127,0,0,1}"
+	address := cmp.Or(n.Address, "127.0.0.1")
+	only := "-kernel inet_dist_use_interface {" + strings.ReplaceAll(address, ".", ",") + "}"
 	cmd.Env = append(os.Environ(),
 		"HOME="+n.Dir, // Erlang keeps its cookie there
 		"RABBITMQ_NODENAME="+n.NodeName(),
@@ -70,12 +75,13 @@ exec "$@"`
 		"RABBITMQ_LOGS=-", // to standard output
 		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", n.DistPort),
 		fmt.Sprintf("ERL_EPMD_PORT=%d", n.EPMDPort),
-		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_EPMD_ADDRESS="+address,
 		"ERL_INETRC="+n.file("inetrc"),
 		// As in docker-compose.yml, figures are at most a second old.
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+localOnly+" -rabbit collect_statistics_interval 1000 quorum_tick_interval 1000",
-		"RABBITMQ_CTL_ERL_ARGS="+localOnly,
-		"RUNNING_UNDER_SYSTEMD=true") // the script then becomes the server instead of waiting for it
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+only+" -rabbit collect_statistics_interval 1000 quorum_tick_interval 1000",
+		"RABBITMQ_CTL_ERL_ARGS="+only,
+		fmt.Sprintf("RABBITMQ_USE_LONGNAME=%v", n.Address != ""), // an address has dots
+		"RUNNING_UNDER_SYSTEMD=true")                             // the script then becomes the server instead of waiting for it
 	return cmd, nil
 }
 
@@ -125,9 +131,10 @@ func inetrc() string {
 }
 
 func (n *Node) conf() []string {
+	address := cmp.Or(n.Address, "127.0.0.1")
 	lines := append(n.moreLines(),
-		fmt.Sprintf("listeners.tcp.local = 127.0.0.1:%d", n.AMQPPort),
-		"management.tcp.ip = 127.0.0.1",
+		fmt.Sprintf("listeners.tcp.local = %s:%d", address, n.AMQPPort),
+		"management.tcp.ip = "+address,
 		fmt.Sprintf("management.tcp.port = %d", n.ManagementPort))
 	if n.TLS != "" {
 		lines = append(lines, fmt.Sprintf("listeners.ssl.local = 127.0.0.1:%d", n.TLSPort))
@@ -250,8 +257,8 @@ func (n *Node) forget() error {
 func (n *Node) stopEPMD() {
 	passing := regexp.MustCompile(`name (rabbitmqcli\S*|` + n.Name() + `) at port`)
 	for range 50 {
-		ask(n.EPMDPort, "\x00\x01k", 2)
-		names, _ := ask(n.EPMDPort, "\x00\x01n", 4096)
+		n.ask(n.EPMDPort, "\x00\x01k", 2)
+		names, _ := n.ask(n.EPMDPort, "\x00\x01n", 4096)
 		if names == "" || strings.Contains(passing.ReplaceAllString(names, ""), " at port") {
 			return
 		}

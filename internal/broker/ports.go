@@ -38,7 +38,7 @@ func (n *Node) takePorts() error {
 	for i, port := range []*int{&n.AMQPPort, &n.ManagementPort, &n.TLSPort} {
 		if *port == 0 {
 			*port = free[i]
-		} else if portOpen(*port) {
+		} else if n.portOpen(*port) {
 			return fmt.Errorf("%w: %d; choose another, in every terminal: export AMQP_URL=amqp://guest:guest@localhost:5673/", errPortTaken, *port)
 		}
 	}
@@ -47,20 +47,20 @@ func (n *Node) takePorts() error {
 	}
 	n.DistPort = free[3]
 	// For the sake of a cluster it stays as it was, unless another program has the port by now.
-	if n.EPMDPort == 0 || portOpen(n.EPMDPort) && !epmdAnswers(n.EPMDPort) {
+	if n.EPMDPort == 0 || n.portOpen(n.EPMDPort) && !n.epmdAnswers() {
 		n.EPMDPort = free[4]
 	}
 	return nil
 }
 
-func portOpen(port int) bool {
-	_, err := ask(port, "", 0)
+func (n *Node) portOpen(port int) bool {
+	_, err := n.ask(port, "", 0)
 	return err == nil
 }
 
-// ask sends a request to a server on this machine, and returns the first n bytes of its answer.
-func ask(port int, request string, n int) (string, error) {
-	conn, err := net.Dial("tcp", fmt.Sprintf("localhost:%d", port))
+// ask sends a request to a server on the node's machine, and returns the first bytes of its answer.
+func (n *Node) ask(port int, request string, bytes int) (string, error) {
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", n.host(), port), 3*time.Second)
 	if err != nil {
 		return "", err
 	}
@@ -69,18 +69,20 @@ func ask(port int, request string, n int) (string, error) {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return "", err
 	}
-	answer := make([]byte, n)
+	answer := make([]byte, bytes)
 	read, err := io.ReadFull(conn, answer)
 	return string(answer[:read]), err
 }
 
 // epmdAnswers asks for the names of nodes: an epmd begins its answer with its own port.
-func epmdAnswers(port int) bool {
-	answer, _ := ask(port, "\x00\x01n", 4)
-	return answer == string(binary.BigEndian.AppendUint32(nil, uint32(port)))
+func (n *Node) epmdAnswers() bool {
+	answer, _ := n.ask(n.EPMDPort, "\x00\x01n", 4)
+	return answer == string(binary.BigEndian.AppendUint32(nil, uint32(n.EPMDPort)))
 }
 
-func guestURL(port int) string { return fmt.Sprintf("amqp://guest:guest@localhost:%d/", port) }
+func guestURL(host string, port int) string {
+	return fmt.Sprintf("amqp://guest:guest@%s:%d/", host, port)
+}
 
 var (
 	errNoBroker = errors.New("no broker answers")

@@ -15,15 +15,19 @@ type Cluster struct {
 	Nodes []*Broker
 }
 
-// StartCluster starts a cluster for this test alone (20 to 60 s), and removes it when the test ends.
-func StartCluster(t testing.TB) *Cluster {
+// StartCluster starts a cluster for this test alone (20 to 60 s), and removes it when the test ends. Each
+// of place may change the configuration of a node, numbered from 0.
+func StartCluster(t testing.TB, place ...func(node int, config *broker.Config)) *Cluster {
 	t.Helper()
 	nodes, err := broker.OpenCluster(ownConfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &Cluster{}
-	for _, node := range nodes {
+	for i, node := range nodes {
+		for _, change := range place {
+			change(i, &node.Config)
+		}
 		removeAtEnd(t, node)
 		c.Nodes = append(c.Nodes, &Broker{t, node, false})
 	}

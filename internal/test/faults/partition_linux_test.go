@@ -1,0 +1,126 @@
+package faults_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"rabbitmq-tutorial/internal/broker"
+	"rabbitmq-tutorial/internal/harness"
+)
+
+// One node of three, the leader of the queue, is cut off from the two others, but not from its clients.
+// The two elect another leader. Whoever publishes to the one alone gets no confirm. When the link is
+// mended, every task is done.
+func TestNoTaskIsLostInAPartition(t *testing.T) {
+	t.Parallel()
+	l := newLinks(t)
+	if l == nil {
+		return
+	}
+	c := harness.StartCluster(t, l.place)
+	v, urls := c.NewVhost()
+	alone := v.URL // of node 0
+	majority := strings.ReplaceAll(urls, ","+alone, "")
+	harness.DeclareQueue(t, harness.Channel(t, alone), "task_queue") // its leader is where it was declared
+	s := newStream(t, c, v, urls, majority, size(600, 6000))
+	s.twice = true // an acknowledgement may be on its way from the node that is cut off
+
+	var pauses []string
+	for i := range size(1, 3) {
+		s.awaitConfirmed(s.tasks * (i + 1) / 4)
+		after, cut := s.number(), time.Now()
+		l.cut()
+		pauses = append(pauses, fmt.Sprintf("%.1f s", s.awaitReceived(after, cut).Sub(cut).Seconds()))
+		line := harness.WantFailure(t, harness.Start(t, alone, "new_task", "In vain"))
+		t.Logf("alone: %s", line)
+		l.mend()
+		c.AwaitMembers(v.Name, "task_queue")
+	}
+	summary := s.end()
+	t.Logf("RabbitMQ %s, cut off and mended: %s; pauses: %s", c.Nodes[0].Version(), summary, strings.Join(pauses, ", "))
+}
+
+// links connect three network namespaces and this one.
+type links struct {
+	t       *testing.T
+	network string // such as "10.77.3."
+	names   [3]string
+}
+
+// newLinks returns nil, and says why, where there can be no namespaces.
+func newLinks(t *testing.T) *links {
+	t.Helper()
+	if kind := os.Getenv("BROKER"); kind == string(broker.Compose) {
+		t.Log("left out: the nodes are containers")
+		return nil
+	}
+	name := fmt.Sprintf("rmq%04x", rand.IntN(1<<16))
+	l := &links{t: t, network: fmt.Sprintf("10.%d.%d.", 64+rand.IntN(64), rand.IntN(256))}
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		t.Logf("left out: partitions need root, ip and iptables on Linux: %v %s", err, out)
+		return nil
+	}
+	l.run("ip", "netns", "del", name)
+	here := l.network + "254"
+	for i := range l.names {
+		l.names[i] = fmt.Sprintf("%s-%d", name, i)
+		l.run("ip", "netns", "add", l.names[i])
+		t.Cleanup(func() { l.run("ip", "netns", "del", l.names[i]) }) // and its links
+		l.run("ip", "-n", l.names[i], "link", "set", "lo", "up")
+		l.run("ip", "-n", l.names[i], "addr", "add", l.address(i)+"/32", "dev", "lo")
+		l.run("ip", "link", "add", l.names[i], "type", "veth", "peer", "name", "here", "netns", l.names[i])
+		l.run("ip", "link", "set", l.names[i], "up")
+		l.run("ip", "addr", "add", here+"/32", "dev", l.names[i])
+		l.run("ip", "route", "add", l.address(i)+"/32", "dev", l.names[i], "src", here)
+		l.run("ip", "-n", l.names[i], "link", "set", "here", "up")
+		l.run("ip", "-n", l.names[i], "route", "add", here+"/32", "dev", "here", "src", l.address(i))
+	}
+	// A link for each two, without a bridge, which a firewall on this machine may filter.
+	for _, pair := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
+		a, b := pair[0], pair[1]
+		toA, toB := fmt.Sprint("to", a), fmt.Sprint("to", b)
+		l.run("ip", "-n", l.names[a], "link", "add", toB, "type", "veth", "peer", "name", toA, "netns", l.names[b])
+		l.run("ip", "-n", l.names[a], "link", "set", toB, "up")
+		l.run("ip", "-n", l.names[b], "link", "set", toA, "up")
+		l.run("ip", "-n", l.names[a], "route", "add", l.address(b)+"/32", "dev", toB, "src", l.address(a))
+		l.run("ip", "-n", l.names[b], "route", "add", l.address(a)+"/32", "dev", toA, "src", l.address(b))
+	}
+	return l
+}
+
+func (l *links) run(command ...string) {
+	l.t.Helper()
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		l.t.Fatalf("%q: %v %s", command, err, out)
+	}
+}
+
+func (l *links) address(node int) string { return fmt.Sprint(l.network, node+1) }
+
+// place puts a node of the cluster into its namespace.
+func (l *links) place(node int, config *broker.Config) {
+	config.Namespace, config.Address = l.names[node], l.address(node)
+	config.Lines = append(config.Lines,
+		"loopback_users = none",
+		"net_ticktime = 8",                            // the nodes notice within 10 s, not 75
+		"cluster_partition_handling = pause_minority") // of RabbitMQ 3; 4.3 knows but one way
+}
+
+// cut drops what node 0 and the others send to each other, as a broken cable would.
+func (l *links) cut() {
+	l.t.Helper()
+	for _, other := range []int{1, 2} {
+		l.run("ip", "netns", "exec", l.names[0], "iptables", "-A", "INPUT", "-s", l.address(other), "-j", "DROP")
+		l.run("ip", "netns", "exec", l.names[0], "iptables", "-A", "OUTPUT", "-d", l.address(other), "-j", "DROP")
+	}
+}
+
+func (l *links) mend() {
+	l.t.Helper()
+	l.run("ip", "netns", "exec", l.names[0], "iptables", "-F")
+}
