@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -34,12 +35,9 @@ func config(t *testing.T, suffix string) broker.Config {
 func TestClusterOutlivesANodeAndAStop(t *testing.T) {
 	t.Parallel()
 	wish := broker.Wish{Config: config(t, "cluster")}
-	for { // three ports in a row
-		ports, err := broker.FreePorts(1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if wish.AMQPPort = ports[0]; portsFree(ports[0]+1, ports[0]+2, ports[0]+10_000, ports[0]+10_001, ports[0]+10_002) {
+	for { // three ports in a row, which FreePorts gives to no other test
+		port := 29_000 + rand.IntN(1000)
+		if wish.AMQPPort, wish.ManagementPort = port, port+1000; portsFree(port, port+1, port+2, port+1000, port+1001, port+1002) {
 			break
 		}
 	}
