@@ -27,14 +27,14 @@ func TestNoTaskIsLostInAPartition(t *testing.T) {
 	alone := v.URL // of node 0
 	majority := strings.ReplaceAll(urls, ","+alone, "")
 	harness.DeclareQueue(t, harness.Channel(t, alone), "task_queue") // its leader is where it was declared
-	s := newStream(t, c, v, urls, majority, size(600, 6000))
+	s := newStream(t, c, v, urls, majority, size(200, 6000))
 	s.twice = true // an acknowledgement may be on its way from the node that is cut off
 
 	var pauses []string
 	for i := range size(1, 3) {
 		s.awaitConfirmed(s.tasks * (i + 1) / 4)
-		after, cut := s.number(), time.Now()
 		l.cut()
+		after, cut := s.number(), time.Now()
 		pauses = append(pauses, fmt.Sprintf("%.1f s", s.awaitReceived(after, cut).Sub(cut).Seconds()))
 		publishInVain(t, alone)
 		l.mend()
