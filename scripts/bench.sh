@@ -1,31 +1,35 @@
 #!/usr/bin/env bash
-# Runs the benchmarks on a RabbitMQ of their own, and compares them with their targets.
+# Runs the benchmarks on a RabbitMQ of their own, compares them with their targets, and writes the
+# figures into internal/test/bench: README.md and plots.
 #
-#   scripts/bench.sh [ROUNDS]     6 rounds by default, which take eleven minutes
+#   scripts/bench.sh [ROUNDS]     5 rounds by default, which take a quarter of an hour
 #
-# Each round runs every benchmark once. Only figures of the same round are compared, because a
-# shared machine gets faster and slower. BROKER and RABBITMQ_ROOT choose where the broker comes
-# from, as for `make up`. The figures stay in .bin/bench.txt, for benchstat.
+# Only figures of the same round are compared, because a shared machine gets faster and slower.
+# BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. The raw figures
+# stay in .bin/bench.txt, for benchstat.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${TEST_AMQP_URL:-}" ]; then # run this script again, with a broker
   go build -o .bin/ ./cmd/... ./scripts/broker ./internal/test/bench/targets \
-    ./internal/test/bench/testdata/{plain_send,plain_receive,plain_stage,publisher}
+    ./internal/test/bench/testdata/{plain_send,plain_receive,plain_stage,client}
   TEST_PROGRAMS=$PWD/.bin exec .bin/broker run "$0" "$@"
 fi
 
-bench() { # ARG… of go test
-  go test -count=1 -timeout 10m -run '^$' -benchtime 1x "$@"
+rounds=${1:-5}
+bench() { # BENCHMARK, ARG… of go test
+  go test -count=1 -timeout 20m -run '^$' -benchtime 1x -bench "$@"
 }
 {
   echo "rabbitmq: $TEST_BROKER_VERSION"
   echo "go: $(go env GOVERSION)"
   echo "date: $(date -u +%F)"
-  for ((round = 1; round <= ${1:-6}; round++)); do
-    bench -bench 'Publish|Consume|Pipeline|Dispatch|Send|Receive' ./internal/test/bench
-    bench -bench . ./cmd/rpc_client
+  # The clients take turns more often, since each turn is short.
+  bench 'Publish|Consume' ./internal/test/bench -rounds $((2 * rounds))
+  for ((round = 1; round <= rounds; round++)); do
+    bench 'Latency|Pipeline|Dispatch|Send|Receive' ./internal/test/bench
+    bench . ./cmd/rpc_client
   done
-  bench -bench Memory ./internal/test/bench # a million messages, once
+  bench Growth ./internal/test/bench # a million messages, once
 } | tee .bin/bench.txt
-.bin/targets <.bin/bench.txt
+.bin/targets internal/test/bench <.bin/bench.txt

@@ -4,8 +4,11 @@
 #   scripts/interop.sh check      exit 0 if they can run, otherwise say in one line why not
 #   scripts/interop.sh install    install what is missing, with apt-get
 #   scripts/interop.sh python     print the Python that has pika
+#   scripts/interop.sh node       print the Node that runs amqplib
+#   scripts/interop.sh java       print the Java that has RabbitMQ's client, with its class path: for the
+#                                 benchmarks, which leave out whom they do not find
 #
-# check and install put amqplib, pinned by its lock file, into internal/test/interop/peers/node_modules.
+# check, install and node put amqplib, pinned by its lock file, into internal/test/interop/peers/node_modules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=internal/test/interop/peers
@@ -18,11 +21,22 @@ python() { # Debian's own first: another python3 in PATH does not see Debian's p
   return 1
 }
 
-node_and_npm() { command -v node >/dev/null && command -v npm >/dev/null; }
+node_and_npm() { type -P node npm >/dev/null; } # -P: not the function
 
 amqplib() {
   [ $peers/node_modules/.package-lock.json -nt $peers/package-lock.json ] ||
     npm ci --prefix $peers --ignore-scripts --no-audit --no-fund "$@" </dev/null
+}
+
+node() {
+  node_and_npm && amqplib --silent >/dev/null &&
+    command node -e "require('./$peers/node_modules/amqplib')" 2>/dev/null && echo node
+}
+
+java() { # Debian's librabbitmq-client-java, and a JDK, which runs a source file
+  local jars=/usr/share/java
+  [ -e $jars/amqp-client.jar ] && command -v javac >/dev/null &&
+    echo "java -cp $jars/amqp-client.jar:$jars/slf4j-api.jar:$jars/slf4j-nop.jar"
 }
 
 missing() {
@@ -34,8 +48,7 @@ check() {
   python >/dev/null || missing 'no python3 that can import pika'
   node_and_npm || missing 'no node, or no npm'
   amqplib --silent || missing "npm ci could not install amqplib into $peers"
-  node -e "require('./$peers/node_modules/amqplib')" 2>/dev/null ||
-    missing 'this node cannot load amqplib, which wants node 18 or newer'
+  node >/dev/null || missing 'this node cannot load amqplib, which wants node 18 or newer'
 }
 
 install() {
@@ -54,9 +67,9 @@ install() {
 }
 
 case ${1:-} in
-check | install | python) "$1" ;;
+check | install | python | node | java) "$1" ;;
 *)
-  echo "usage: $0 check|install|python" >&2
+  echo "usage: $0 check|install|python|node|java" >&2
   exit 2
   ;;
 esac

@@ -8,17 +8,16 @@
 package bench_test
 
 import (
+	"flag"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// window is how many messages an asynchronous publisher has on their way.
-const window = 1000
+var rounds = flag.Int("rounds", 1, "how often the clients take turns")
 
 // A twin does the same work as its twin, with another client.
 type twin struct {
@@ -33,12 +32,6 @@ func inTurn(b *testing.B, twins ...twin) {
 	for _, t := range twins {
 		b.Run("by="+t.by, t.run)
 	}
-}
-
-// reportRate reports n things per second of what the benchmark has timed.
-func reportRate(b *testing.B, n int, unit string) {
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), unit)
-	b.ReportMetric(0, "ns/op") // an operation is many messages, so its time would be misread
 }
 
 func check(b *testing.B, err error) {
@@ -59,27 +52,14 @@ func dial(b *testing.B, url string) *amqp.Channel {
 	return ch
 }
 
-// declare makes an empty durable queue of a type ("quorum" or "classic") on the vhost.
-func declare(b *testing.B, vhost *harness.Vhost, kind string) (queue string) {
+// declare makes an empty quorum queue on the vhost, until the end of b.
+func declare(b *testing.B, vhost *harness.Vhost) (queue string, ch *amqp.Channel) {
 	b.Helper()
-	ch := dial(b, vhost.URL)
-	_, err := ch.QueueDeclare("bench", true, false, false, false, amqp.Table{amqp.QueueTypeArg: kind})
-	check(b, err)
+	ch = dial(b, vhost.URL)
+	harness.DeclareQueue(b, ch, "bench")
 	b.Cleanup(func() {
 		_, err := ch.QueueDelete("bench", false, false, false)
 		check(b, err)
 	})
-	return "bench"
+	return "bench", ch
 }
-
-// persistent returns a persistent message of size bytes.
-func persistent(size int) amqp.Publishing {
-	return amqp.Publishing{
-		DeliveryMode: amqp.Persistent,
-		ContentType:  "application/octet-stream",
-		Body:         make([]byte, size),
-	}
-}
-
-// deadline is how long anything here may take.
-const deadline = 5 * time.Minute

@@ -1,17 +1,20 @@
-// Targets reads benchmark results in the standard format and prints, as Markdown, the project's
-// targets beside what was measured, and all the figures.
+// Targets reads benchmark results in the standard format. It prints, as Markdown, the project's
+// targets beside what was measured, and all the figures. It writes the same into the README.md of a
+// folder, between two markers, and draws the plots beside it.
 //
-//	scripts/bench.sh | .bin/targets
+//	.bin/targets internal/test/bench <.bin/bench.txt
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"log"
 	"math"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,12 +25,52 @@ func main() {
 	log.SetFlags(0)
 	r, err := parse(os.Stdin)
 	if err == nil {
-		err = r.print(os.Stdout)
+		err = r.write(os.Stdout, os.Args[1])
 	}
 	if err != nil {
 		log.Fatal("targets: ", err)
 	}
 }
+
+// write prints the figures to out and renews the page and the plots in a folder.
+func (r *results) write(out io.Writer, dir string) error {
+	var text strings.Builder
+	if err := r.print(&text); err != nil {
+		return err
+	}
+	fmt.Fprint(out, text.String())
+	file := filepath.Join(dir, "README.md")
+	page, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if page, err = renew(page, text.String()); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := os.WriteFile(file, page, 0o644); err != nil {
+		return err
+	}
+	for _, p := range plots {
+		if svg := r.draw(p); svg != "" {
+			if err := os.WriteFile(filepath.Join(dir, p.file), []byte(svg), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// renew puts the figures between the page's markers.
+func renew(page []byte, figures string) ([]byte, error) {
+	before, rest, began := bytes.Cut(page, []byte(begin))
+	_, after, ended := bytes.Cut(rest, []byte(end))
+	if !began || !ended {
+		return nil, fmt.Errorf("there is no place for the figures, between %q and %q", begin, end)
+	}
+	return slices.Concat(before, []byte(begin+figures+end), after), nil
+}
+
+const begin, end = "<!-- written by make bench -->\n", "<!-- end -->\n"
 
 // results are what benchmarks measured: for each "NAME UNIT", a figure of each round.
 type results struct {
@@ -36,7 +79,9 @@ type results struct {
 	names  []string // of series, in the order of the input
 }
 
-var cpus = regexp.MustCompile(`-\d+$`) // what go test appends to a benchmark's name
+// added is what go test appends to a benchmark's name: its number, if it is not the first of that
+// name, and that of the processors.
+var added = regexp.MustCompile(`(#\d+)?(-\d+)?$`)
 
 // parse reads the format of https://go.dev/design/14313-benchmark-format.
 func parse(in io.Reader) (*results, error) {
@@ -51,7 +96,7 @@ func parse(in io.Reader) (*results, error) {
 		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
 			continue
 		}
-		name := cpus.ReplaceAllString(strings.TrimPrefix(fields[0], "Benchmark"), "")
+		name := added.ReplaceAllString(strings.TrimPrefix(fields[0], "Benchmark"), "")
 		for i := 2; i+1 < len(fields); i += 2 {
 			value, err := strconv.ParseFloat(fields[i], 64)
 			if err != nil {
@@ -90,85 +135,208 @@ func (r *results) ratio(a, b string) (float64, error) {
 	return median(ratios), nil
 }
 
-// A target is a bound for the mean of some ratios.
+// A target is a bound for some ratios: for the mean of them, or for each.
 type target struct {
 	what    string
 	atLeast bool
 	bound   float64
+	each    bool
 	pairs   [][2]string // of series; the second one may be ""
-	onlyOn  string      // the operating system, if it is not measured on all
+	// It needs a client in another language, or Linux.
+	optional bool
 }
 
-// twins pairs the figures of amqpx with those of plain amqp091-go, for all benchmarks whose name
-// begins with prefix and contains part.
-func (r *results) twins(prefix, part string) (pairs [][2]string) {
-	for _, name := range r.names {
-		if plain := strings.Replace(name, "/by=amqpx ", "/by=plain ", 1); plain != name &&
-			strings.HasPrefix(name, prefix) && strings.Contains(name, part) {
-			pairs = append(pairs, [2]string{name, plain})
-		}
+// What limits the cases of BenchmarkPublish and BenchmarkConsume. With a window or a prefetch of 1,
+// both wait for the broker; with large messages, for its disk.
+var (
+	limitedByClient = []string{
+		"Publish/window=100/bytes=10", "Publish/window=100/bytes=1000",
+		"Publish/window=1000/bytes=10", "Publish/window=1000/bytes=1000",
+		"Consume/prefetch=30/ack=each", "Consume/prefetch=1000/ack=each", "Consume/prefetch=1000/ack=automatic",
+	}
+	limitedByBroker = []string{
+		"Publish/window=1/bytes=10", "Publish/window=1/bytes=1000", "Publish/window=1/bytes=100000",
+		"Publish/window=100/bytes=100000", "Publish/window=1000/bytes=100000", "Consume/prefetch=1/ack=each",
+	}
+	pipeline = []string{"Pipeline/prefetch=1", "Pipeline/prefetch=10", "Pipeline/prefetch=100", "Pipeline/prefetch=1000"}
+)
+
+// versus pairs the figures of two clients.
+func versus(a, b, unit string, cases ...string) (pairs [][2]string) {
+	for _, c := range cases {
+		pairs = append(pairs, [2]string{c + "/by=" + a + " " + unit, c + "/by=" + b + " " + unit})
 	}
 	return pairs
 }
 
-func (r *results) targets() []target {
+func targets() []target {
 	pair := func(format, a, b string) [][2]string {
 		return [][2]string{{fmt.Sprintf(format, a), fmt.Sprintf(format, b)}}
 	}
 	const (
-		publish = "Publish/queue=quorum/bytes=%s/by=amqpx msg/s"
+		publish = "Publish/window=1000/bytes=10"
+		consume = "Consume/prefetch=1000/ack=each"
+		window  = "Publish/%s/by=amqpx msg/s"
 		rpc     = "RPC/servers=1/prefetch=100/%s calls/s"
-		memory  = "Memory/program=%s peak-MiB"
+		memory  = "Growth/messages=%s peak-MiB"
 	)
-	return []target{
-		{what: "publishing one by one: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Publish/", "/way=one_by_one/")},
-		{what: "publishing in batches of 100: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Publish/", "/way=batches/")},
-		{what: "publishing asynchronously: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Publish/", "/way=async/")},
-		{what: "consuming: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Consume/", "")},
-		{what: "a pipeline's stage: amqpx / plain", atLeast: true, bound: 0.97, pairs: r.twins("Pipeline/", "")},
-		{what: "publishing asynchronously / one by one, 10 B", atLeast: true, bound: 10, pairs: pair(publish, "10/way=async", "10/way=one_by_one")},
-		{what: "publishing asynchronously / one by one, 1 kB", atLeast: true, bound: 10, pairs: pair(publish, "1000/way=async", "1000/way=one_by_one")},
+	all := []target{
+		{what: "publishing, window 1000, 10 B: amqpx / plain", atLeast: true, bound: 1.12, pairs: versus("amqpx", "plain", "msg/s", publish)},
+		{what: "– the client's processor time", bound: 0.65, pairs: versus("amqpx", "plain", "µs/msg", publish)},
+		{what: "consuming, prefetch 1000, acknowledging each: amqpx / plain", atLeast: true, bound: 1.2, pairs: versus("amqpx", "plain", "msg/s", consume)},
+		{what: "– the client's processor time", bound: 0.75, pairs: versus("amqpx", "plain", "µs/msg", consume)},
+		{what: "every case that the client limits: amqpx / plain", atLeast: true, bound: 0.97, each: true, pairs: versus("amqpx", "plain", "msg/s", limitedByClient...)},
+		{what: "the cases that the broker or its disk limits: amqpx / plain", atLeast: true, bound: 0.97, pairs: versus("amqpx", "plain", "msg/s", limitedByBroker...)},
+		{what: "one confirmed publish, median latency: plain / amqpx", atLeast: true, bound: 0.97, pairs: versus("plain", "amqpx", "p50-µs", "Latency/of=confirm/load=alone")},
+		{what: "one RPC call, median latency: plain / amqpx", atLeast: true, bound: 0.97, pairs: versus("plain", "amqpx", "p50-µs", "Latency/of=rpc/load=alone")},
+	}
+	for _, peer := range []string{"amqplib", "java", "pika"} {
+		all = append(all, target{what: "every case that the client limits: amqpx / " + peer, atLeast: true, bound: 1, each: true, optional: true,
+			pairs: versus("amqpx", peer, "msg/s", limitedByClient...)})
+	}
+	return append(all, []target{
+		{what: "a pipeline's stage: amqpx / plain", atLeast: true, bound: 0.97, pairs: versus("amqpx", "plain", "msg/s", pipeline...)},
+		{what: "publishing, window 1000 / window 1, 10 B", atLeast: true, bound: 10, pairs: pair(window, "window=1000/bytes=10", "window=1/bytes=10")},
+		{what: "publishing, window 1000 / window 1, 1 kB", atLeast: true, bound: 10, pairs: pair(window, "window=1000/bytes=1000", "window=1/bytes=1000")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / one after another", atLeast: true, bound: 8, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=amqpx")},
 		{what: "RPC, server prefetch 100: 100 calls in flight / a connection per call", atLeast: true, bound: 30, pairs: pair(rpc, "in_flight=100/by=amqpx", "in_flight=1/by=per_call")},
 		{what: "fair dispatch: makespan / best possible", bound: 1.1, pairs: [][2]string{{"Dispatch/prefetch=1 x-best", ""}}},
-		{what: "memory of `worker`: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "worker/queued=1000000", "worker/queued=10000"), onlyOn: "linux"},
+		{what: "one `send` process / plain, without confirm", bound: 1.25, pairs: versus("amqpx", "plain", "ms/run", "Send")},
+		{what: "memory of `worker`: 1,000,000 messages in the queue / 10,000", bound: 1.1, pairs: pair(memory, "1000000/program=worker", "10000/program=worker"), optional: true},
 		// Before its first 100,000 messages, the publisher's heap has not reached its size.
-		{what: "memory of a publisher: 1,000,000 messages in the queue / 100,000", bound: 1.1, pairs: pair(memory, "publisher/queued=1000000", "publisher/queued=100000"), onlyOn: "linux"},
-		{what: "one `send` process / plain, without confirm", bound: 1.25, pairs: [][2]string{{"Send/by=amqpx ms/run", "Send/by=plain ms/run"}}},
+		{what: "memory of a publisher: 1,000,000 messages in the queue / 100,000", bound: 1.1, pairs: pair(memory, "1000000/program=publisher", "100000/program=publisher"), optional: true},
+		{what: "1,000 sessions in a process: kB each", bound: 130, pairs: [][2]string{{"Growth/sessions=1000/by=amqpx kB/session", ""}}, optional: true},
+		{what: "1,000 sessions in a process: goroutines each", bound: 8, pairs: [][2]string{{"Growth/sessions=1000/by=amqpx goroutines/session", ""}}, optional: true},
+	}...)
+}
+
+// A part of the page: a text, and tables of the benchmarks whose names begin with a prefix. Each
+// table shows some units.
+type part struct {
+	text, prefix string
+	tables       [][]string
+}
+
+func parts() []part {
+	all := []part{
+		{"Publishing to a quorum queue, persistent and mandatory: messages per second, and the client's processor time a message.",
+			"Publish/", [][]string{{"msg/s"}, {"µs/msg"}}},
+		{"Consuming messages of 10 B from a quorum queue:", "Consume/", [][]string{{"msg/s"}, {"µs/msg"}}},
+		{"How long a confirmed publish and a call of `fib(10)` take: alone, and at a share of the largest rate of plain amqp091-go. " +
+			"The median and the 99th percentile:", "Latency/", [][]string{{"p50-µs", "p99-µs"}}},
+		{"Calls of `fib(10)`. `per_call` is the official Go port's way, a connection for each call:", "RPC/", [][]string{{"calls/s"}}},
+		{"Results per second through lesson 8's stage, the same in plain amqp091-go, and lesson 6's calls with as many in flight:",
+			"Pipeline/", [][]string{{"msg/s"}}},
+		{"A whole `send`, and the time until a `receive` waits for messages:", "Send/", [][]string{{"ms/run"}}},
+		{"", "Receive/", [][]string{{"ms/run"}}},
+		{"Lesson 2's tasks (heavy, light, heavy, light) with two workers:", "Dispatch/", [][]string{{"s/run", "x-best"}}},
 	}
+	for _, p := range plots {
+		all = append(all, part{fmt.Sprintf("![growth with %s](%s)", p.key, p.file), "Growth/" + p.key + "=", [][]string{p.columns}})
+	}
+	return all
 }
 
 // print prints the targets, then the figures.
 func (r *results) print(out io.Writer) error {
-	fmt.Fprintf(out, "\nRabbitMQ %s, %s, %s, %s/%s, %s\n\n", r.config["rabbitmq"], r.config["go"],
+	fmt.Fprintf(out, "\nRabbitMQ %s, %s, %s, %s/%s, %s.", r.config["rabbitmq"], r.config["go"],
 		cmp.Or(r.config["cpu"], "unknown processor"), r.config["goos"], r.config["goarch"], r.config["date"])
-
-	fmt.Fprint(out, "| what | target | measured | lowest to highest case | |\n| --- | --- | --- | --- | --- |\n")
-	for _, t := range r.targets() {
+	for _, peer := range []string{"amqplib", "java", "pika"} {
+		fmt.Fprintf(out, " %s: %s.", peer, r.config[peer])
+	}
+	fmt.Fprint(out, "\n\n| what | target | measured | lowest to highest case | |\n| --- | --- | ---: | --- | --- |\n")
+	for _, t := range targets() {
 		row, err := r.row(t)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintln(out, row)
 	}
-
-	fmt.Fprint(out, "\n| benchmark | amqpx | plain amqp091-go | ratio | unit |\n| --- | ---: | ---: | ---: | --- |\n")
-	for _, key := range r.names {
-		name, unit, _ := strings.Cut(key, " ")
-		plain := strings.Replace(key, "/by=amqpx ", "/by=plain ", 1)
-		switch {
-		case plain != key:
-			ratio, err := r.ratio(key, plain)
+	for _, p := range parts() {
+		for i, units := range p.tables {
+			table, err := r.table(p.prefix, units)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(out, "| %s | %s | %s | %.2f | %s |\n", strings.TrimSuffix(name, "/by=amqpx"),
-				figure(median(r.series[key])), figure(median(r.series[plain])), ratio, unit)
-		case !strings.HasSuffix(name, "/by=plain"):
-			fmt.Fprintf(out, "| %s | %s | | | %s |\n", name, figure(median(r.series[key])), unit)
+			if i == 0 && table != "" && p.text != "" {
+				fmt.Fprintf(out, "\n%s\n", p.text)
+			}
+			fmt.Fprint(out, table)
 		}
 	}
+	fmt.Fprintln(out)
 	return nil
+}
+
+// who is the order of a table's columns.
+var who = []string{"amqpx", "plain", "amqplib", "java", "pika", "rpc", "per_call", "publisher", "consumer", "worker", ""}
+
+var lastPart = regexp.MustCompile(`/(?:by|program)=(\w+)$`)
+
+// table returns the medians of all benchmarks whose names begin with prefix: a row for each case, a
+// column for each unit and who did the work. A table of one unit has the ratio of the twins too.
+func (r *results) table(prefix string, units []string) (string, error) {
+	var cases, columns []string
+	for _, key := range r.names {
+		name, unit, _ := strings.Cut(key, " ")
+		if !strings.HasPrefix(name, prefix) || !slices.Contains(units, unit) {
+			continue
+		}
+		by := ""
+		if m := lastPart.FindStringSubmatch(name); m != nil {
+			by = m[1]
+		}
+		if c := lastPart.ReplaceAllString(name, ""); !slices.Contains(cases, c) {
+			cases = append(cases, c)
+		}
+		if !slices.Contains(columns, by) {
+			columns = append(columns, by)
+		}
+	}
+	if len(cases) == 0 {
+		return "", nil
+	}
+	slices.SortFunc(columns, func(a, b string) int { return cmp.Compare(slices.Index(who, a), slices.Index(who, b)) })
+	twins := len(units) == 1 && slices.Contains(columns, "plain")
+
+	var table strings.Builder
+	head, rule := "\n| |", "| --- |"
+	for _, unit := range units {
+		for _, by := range columns {
+			head += fmt.Sprintf(" %s |", strings.TrimSpace(by+" "+unit))
+			rule += " ---: |"
+		}
+	}
+	if twins {
+		head, rule = head+" amqpx / plain |", rule+" ---: |"
+	}
+	fmt.Fprintf(&table, "%s\n%s\n", head, rule)
+	for _, c := range cases {
+		fmt.Fprintf(&table, "| %s |", label(c))
+		for _, unit := range units {
+			for _, by := range columns {
+				values := r.series[c+" "+unit]
+				for _, k := range []string{"by", "program"} {
+					values = append(values, r.series[c+"/"+k+"="+by+" "+unit]...)
+				}
+				if len(values) == 0 {
+					table.WriteString(" |")
+				} else {
+					fmt.Fprintf(&table, " %s |", figure(median(values)))
+				}
+			}
+		}
+		if twins {
+			pair := versus("amqpx", "plain", units[0], c)[0]
+			ratio, err := r.ratio(pair[0], pair[1])
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&table, " %.2f |", ratio)
+		}
+		table.WriteString("\n")
+	}
+	return table.String(), nil
 }
 
 // row returns a target's line in the table.
@@ -177,8 +345,8 @@ func (r *results) row(t target) (string, error) {
 	if t.atLeast {
 		sign = "≥"
 	}
-	if t.onlyOn != "" && t.onlyOn != r.config["goos"] {
-		return fmt.Sprintf("| %s | %s %v | | | measured on %s only |", t.what, sign, t.bound, t.onlyOn), nil
+	if t.optional && len(r.series[t.pairs[0][0]])*len(r.series[cmp.Or(t.pairs[0][1], t.pairs[0][0])]) == 0 {
+		return fmt.Sprintf("| %s | %s %v | | | not measured on this machine |", t.what, sign, t.bound), nil
 	}
 	var ratios []float64
 	mean := 0.0 // geometric: twice as fast and half as fast cancel out
@@ -194,14 +362,28 @@ func (r *results) row(t target) (string, error) {
 		return "", fmt.Errorf("%s: no figures", t.what)
 	}
 	mean = math.Exp(mean)
-	cases, verdict := "", "missed"
+	low, high := slices.Min(ratios), slices.Max(ratios)
+	bound, cases, verdict := fmt.Sprint(sign, " ", t.bound), "", "missed"
 	if len(ratios) > 1 {
-		cases = fmt.Sprintf("%.2f to %.2f (%d)", slices.Min(ratios), slices.Max(ratios), len(ratios))
+		cases = fmt.Sprintf("%.2f to %.2f (%d)", low, high, len(ratios))
 	}
-	if t.atLeast && mean >= t.bound || !t.atLeast && mean <= t.bound {
+	if t.each {
+		bound = "each " + bound
+	} else {
+		low, high = mean, mean
+	}
+	if t.atLeast && low >= t.bound || !t.atLeast && high <= t.bound {
 		verdict = "reached"
 	}
-	return fmt.Sprintf("| %s | %s %v | %.2f | %s | %s |", t.what, sign, t.bound, mean, cases, verdict), nil
+	return fmt.Sprintf("| %s | %s | %.2f | %s | %s |", t.what, bound, mean, cases, verdict), nil
+}
+
+// label is what a table says of a case: "window 1000, bytes 10".
+func label(benchmark string) string {
+	if _, rest, found := strings.Cut(benchmark, "/"); found {
+		benchmark = rest
+	}
+	return strings.NewReplacer("/", ", ", "=", " ", "_", " ").Replace(benchmark)
 }
 
 // figure writes a number with as many digits as are useful.

@@ -1,0 +1,217 @@
+// Client does the work of a benchmark, with amqpx or with plain amqp091-go. It is a process of its
+// own so that its processor time can be told from the broker's and the benchmark's.
+//
+//	AMQP_URL=amqp://... client amqpx|plain
+//
+// It prints what it is, and reads a run from each line:
+//
+//	publish QUEUE N BYTES WINDOW               persistent and mandatory messages, with confirms
+//	consume QUEUE N PREFETCH each|automatic    and how to acknowledge them
+//
+// Each run has a connection of its own. When it is over, Client prints how many seconds it took, and
+// how many seconds of processor time. The clients in ../../peers do the same.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"rabbitmq-tutorial/internal/amqpx"
+)
+
+// A client is one of the two.
+type client struct {
+	publish func(queue string, n, size, window int) error
+	consume func(queue string, n, prefetch int, autoAck bool) error
+}
+
+var url = os.Getenv("AMQP_URL")
+
+func main() {
+	log.SetFlags(0)
+	c := map[string]client{
+		"amqpx": {publishAmqpx, consumeAmqpx},
+		"plain": {publishPlain, consumePlain},
+	}[os.Args[1]]
+	fmt.Println(version())
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var role, queue, ack string
+		var n, a, b int
+		var err error
+		if fmt.Sscan(lines.Text(), &role); role == "publish" {
+			if _, err = fmt.Sscan(lines.Text(), &role, &queue, &n, &a, &b); err == nil {
+				err = c.publish(queue, n, a, b)
+			}
+		} else if _, err = fmt.Sscan(lines.Text(), &role, &queue, &n, &a, &ack); err == nil {
+			err = c.consume(queue, n, a, ack == "automatic")
+		}
+		check(err)
+	}
+}
+
+func version() string {
+	info, _ := debug.ReadBuildInfo()
+	for _, module := range info.Deps {
+		if module.Path == "github.com/rabbitmq/amqp091-go" {
+			return "amqp091-go " + module.Version + ", " + info.GoVersion
+		}
+	}
+	return "amqp091-go"
+}
+
+// A watch measures a run, from its start to print.
+type watch struct{ start, cpu time.Duration }
+
+var began = time.Now()
+
+func now() watch {
+	var used syscall.Rusage
+	check(syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return watch{time.Since(began), time.Duration(used.Utime.Nano() + used.Stime.Nano())}
+}
+
+func (w watch) print() {
+	end := now()
+	fmt.Println((end.start - w.start).Seconds(), (end.cpu - w.cpu).Seconds())
+}
+
+func persistent(size int) amqp.Publishing {
+	return amqp.Publishing{DeliveryMode: amqp.Persistent, ContentType: "application/octet-stream", Body: make([]byte, size)}
+}
+
+// publishAmqpx has a goroutine for each message of the window, as lesson 7 has.
+func publishAmqpx(queue string, n, size, window int) error {
+	ctx, msg := context.Background(), persistent(size)
+	to := amqpx.Route{RoutingKey: queue, Mandatory: true}
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		start := now()
+		var left atomic.Int64
+		left.Store(int64(n))
+		failures := make(chan error, window)
+		var publishers sync.WaitGroup
+		for range window {
+			publishers.Go(func() {
+				for left.Add(-1) >= 0 {
+					if err := s.PublishConfirmed(ctx, to, msg); err != nil {
+						failures <- err
+						return
+					}
+				}
+			})
+		}
+		publishers.Wait()
+		start.print()
+		close(failures)
+		return <-failures
+	})
+}
+
+// publishPlain waits for the oldest confirm of the window before it publishes the next message.
+func publishPlain(queue string, n, size, window int) error {
+	ch, done := open()
+	defer done()
+	check(ch.Confirm(false))
+	returns := ch.NotifyReturn(make(chan amqp.Return, window))
+	confirms, msg := make([]*amqp.DeferredConfirmation, window), persistent(size)
+	start := now()
+	for i := range n + window {
+		if oldest := confirms[i%window]; oldest != nil && (!oldest.Wait() || len(returns) > 0) {
+			return errors.New("the broker refused a message")
+		}
+		confirms[i%window] = nil
+		if i < n {
+			var err error
+			confirms[i%window], err = ch.PublishWithDeferredConfirm("", queue, true, false, msg)
+			check(err)
+		}
+	}
+	start.print()
+	return nil
+}
+
+var errEnded = errors.New("the deliveries ended")
+
+func consumeAmqpx(queue string, n, prefetch int, autoAck bool) error {
+	ctx := context.Background()
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		if err := s.Qos(prefetch, 0, false); err != nil {
+			return err
+		}
+		start := now()
+		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue, AutoAck: autoAck})
+		if err != nil {
+			return err
+		}
+		taken := 0
+		for d := range deliveries {
+			if !autoAck {
+				if err := amqpx.Ack(d); err != nil {
+					return err
+				}
+			}
+			if taken++; taken == n {
+				break
+			}
+		}
+		if taken < n {
+			return errEnded
+		}
+		// The broker handles a channel's methods in order: after this answer, it has the last
+		// acknowledgement.
+		if err := s.Qos(prefetch, 0, false); err != nil {
+			return err
+		}
+		start.print()
+		return nil
+	})
+}
+
+func consumePlain(queue string, n, prefetch int, autoAck bool) error {
+	ch, done := open()
+	defer done()
+	check(ch.Qos(prefetch, 0, false))
+	start := now()
+	// Each delivery carries the consumer tag. amqp091-go's own is a long path, and slow.
+	deliveries, err := ch.Consume(queue, "plain", autoAck, false, false, false, nil)
+	check(err)
+	taken := 0
+	for d := range deliveries {
+		if !autoAck {
+			check(d.Ack(false))
+		}
+		if taken++; taken == n {
+			break
+		}
+	}
+	if taken < n {
+		return errEnded
+	}
+	check(ch.Qos(prefetch, 0, false))
+	start.print()
+	return nil
+}
+
+func open() (ch *amqp.Channel, done func()) {
+	conn, err := amqp.Dial(url)
+	check(err)
+	ch, err = conn.Channel()
+	check(err)
+	return ch, func() { check(conn.Close()) }
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal("client: ", err)
+	}
+}
