@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the benchmarks on a RabbitMQ of their own, compares them with their targets, and writes the
-# figures into internal/test/bench: README.md and plots.
+# figures into internal/test/bench, README.md and plots, and five of them into README.md.
 #
 #   scripts/bench.sh [ROUNDS]     5 rounds by default, which take a quarter of an hour
 #
@@ -23,6 +23,7 @@ bench() { # BENCHMARK, ARG… of go test
 {
   echo "rabbitmq: $TEST_BROKER_VERSION"
   echo "go: $(go env GOVERSION)"
+  echo "processors: $(getconf _NPROCESSORS_ONLN)"
   echo "date: $(date -u +%F)"
   # The clients take turns more often, since each turn is short.
   bench 'Publish|Consume' ./internal/test/bench -rounds $((2 * rounds))
@@ -32,4 +33,4 @@ bench() { # BENCHMARK, ARG… of go test
   done
   bench Growth ./internal/test/bench # a million messages, once
 } | tee .bin/bench.txt
-.bin/targets internal/test/bench <.bin/bench.txt
+.bin/targets <.bin/bench.txt

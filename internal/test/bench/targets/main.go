@@ -1,8 +1,8 @@
 // Targets reads benchmark results in the standard format. It prints, as Markdown, the project's
-// targets beside what was measured, and all the figures. It writes the same into the README.md of a
-// folder, between two markers, and draws the plots beside it.
+// targets beside what was measured, and all the figures. It writes the same between two markers of
+// internal/test/bench/README.md, draws the plots beside it, and writes five figures into README.md.
 //
-//	.bin/targets internal/test/bench <.bin/bench.txt
+//	.bin/targets <.bin/bench.txt
 package main
 
 import (
@@ -25,30 +25,36 @@ func main() {
 	log.SetFlags(0)
 	r, err := parse(os.Stdin)
 	if err == nil {
-		err = r.write(os.Stdout, os.Args[1])
+		err = r.write(".", os.Stdout)
 	}
 	if err != nil {
 		log.Fatal("targets: ", err)
 	}
 }
 
-// write prints the figures to out and renews the page and the plots in a folder.
-func (r *results) write(out io.Writer, dir string) error {
+// write prints the figures to out and renews the pages and the plots of a repository.
+func (r *results) write(root string, out io.Writer) error {
 	var text strings.Builder
 	if err := r.print(&text); err != nil {
 		return err
 	}
-	fmt.Fprint(out, text.String())
-	file := filepath.Join(dir, "README.md")
-	page, err := os.ReadFile(file)
+	five, err := r.five()
 	if err != nil {
 		return err
 	}
-	if page, err = renew(page, text.String()); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	if err := os.WriteFile(file, page, 0o644); err != nil {
-		return err
+	fmt.Fprint(out, text.String())
+	dir := filepath.Join(root, "internal/test/bench")
+	for file, figures := range map[string]string{filepath.Join(dir, "README.md"): text.String(), filepath.Join(root, "README.md"): five} {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if page, err = renew(page, figures); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := os.WriteFile(file, page, 0o644); err != nil {
+			return err
+		}
 	}
 	for _, p := range plots {
 		if svg := r.draw(p); svg != "" {
@@ -89,7 +95,7 @@ func parse(in io.Reader) (*results, error) {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		if key, value, ok := strings.Cut(lines.Text(), ": "); ok && !strings.ContainsAny(key, " \t") {
-			r.config[key] = value
+			r.config[key] = strings.TrimSpace(value)
 			continue
 		}
 		fields := strings.Fields(lines.Text())
@@ -161,6 +167,12 @@ var (
 	pipeline = []string{"Pipeline/prefetch=1", "Pipeline/prefetch=10", "Pipeline/prefetch=100", "Pipeline/prefetch=1000"}
 )
 
+// The cases that say most.
+const (
+	publish = "Publish/window=1000/bytes=10"
+	consume = "Consume/prefetch=1000/ack=each"
+)
+
 // versus pairs the figures of two clients.
 func versus(a, b, unit string, cases ...string) (pairs [][2]string) {
 	for _, c := range cases {
@@ -174,11 +186,9 @@ func targets() []target {
 		return [][2]string{{fmt.Sprintf(format, a), fmt.Sprintf(format, b)}}
 	}
 	const (
-		publish = "Publish/window=1000/bytes=10"
-		consume = "Consume/prefetch=1000/ack=each"
-		window  = "Publish/%s/by=amqpx msg/s"
-		rpc     = "RPC/servers=1/prefetch=100/%s calls/s"
-		memory  = "Growth/messages=%s peak-MiB"
+		window = "Publish/%s/by=amqpx msg/s"
+		rpc    = "RPC/servers=1/prefetch=100/%s calls/s"
+		memory = "Growth/messages=%s peak-MiB"
 	)
 	all := []target{
 		{what: "publishing, window 1000, 10 B: amqpx / plain", atLeast: true, bound: 1.12, pairs: versus("amqpx", "plain", "msg/s", publish)},
@@ -239,10 +249,10 @@ func parts() []part {
 
 // print prints the targets, then the figures.
 func (r *results) print(out io.Writer) error {
-	fmt.Fprintf(out, "\nRabbitMQ %s, %s, %s, %s/%s, %s.", r.config["rabbitmq"], r.config["go"],
+	fmt.Fprintf(out, "\nRabbitMQ %s, %s, %s × %s, %s/%s, %s.", r.config["rabbitmq"], r.config["go"], r.config["processors"],
 		cmp.Or(r.config["cpu"], "unknown processor"), r.config["goos"], r.config["goarch"], r.config["date"])
 	for _, peer := range []string{"amqplib", "java", "pika"} {
-		fmt.Fprintf(out, " %s: %s.", peer, r.config[peer])
+		fmt.Fprintf(out, " %s.", r.config[peer])
 	}
 	fmt.Fprint(out, "\n\n| what | target | measured | lowest to highest case | |\n| --- | --- | ---: | --- | --- |\n")
 	for _, t := range targets() {
@@ -266,6 +276,37 @@ func (r *results) print(out io.Writer) error {
 	}
 	fmt.Fprintln(out)
 	return nil
+}
+
+// five returns what README.md says.
+func (r *results) five() (string, error) {
+	text := fmt.Sprintf("Five figures from [the benchmarks](internal/test/bench/README.md), on %s processors, RabbitMQ %s, %s:\n\n",
+		r.config["processors"], r.config["rabbitmq"], r.config["date"])
+	for _, f := range []struct {
+		format string
+		pairs  [][2]string
+	}{
+		{"publishing with a thousand messages on their way: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
+			append(versus("amqpx", "plain", "msg/s", publish), versus("amqpx", "plain", "µs/msg", publish)...)},
+		{"consuming, with an acknowledgement each: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
+			append(versus("amqpx", "plain", "msg/s", consume), versus("amqpx", "plain", "µs/msg", consume)...)},
+		{"publishing with a thousand messages on their way: %.0f times as fast as one by one (10 bytes);",
+			[][2]string{{publish + "/by=amqpx msg/s", "Publish/window=1/bytes=10/by=amqpx msg/s"}}},
+		{"lesson 2's tasks with prefetch 1: %.2f times the best possible time (no limit: %.2f);",
+			[][2]string{{"Dispatch/prefetch=1 x-best", ""}, {"Dispatch/prefetch=0 x-best", ""}}},
+		{"a `send`, from start to end: %.0f ms.", [][2]string{{"Send/by=amqpx ms/run", ""}}},
+	} {
+		var figures []any
+		for _, pair := range f.pairs {
+			ratio, err := r.ratio(pair[0], pair[1])
+			if err != nil {
+				return "", err
+			}
+			figures = append(figures, ratio)
+		}
+		text += fmt.Sprintf("- "+f.format+"\n", figures...)
+	}
+	return text, nil
 }
 
 // who is the order of a table's columns.

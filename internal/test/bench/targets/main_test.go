@@ -142,3 +142,30 @@ func TestFigureIsAsExactAsItsMeasurement(t *testing.T) {
 		}
 	}
 }
+
+func TestREADMEHasFiveFigures(t *testing.T) {
+	r, err := parse(strings.NewReader(`processors: 2
+rabbitmq: 4.3.6
+date: 2026-11-25
+BenchmarkPublish/window=1000/bytes=10/by=amqpx-2 1 3000 msg/s 6 µs/msg
+BenchmarkPublish/window=1000/bytes=10/by=plain-2 1 2000 msg/s 12 µs/msg
+BenchmarkPublish/window=1/bytes=10/by=amqpx-2 1 100 msg/s 6 µs/msg
+BenchmarkConsume/prefetch=1000/ack=each/by=amqpx-2 1 4000 msg/s 7 µs/msg
+BenchmarkConsume/prefetch=1000/ack=each/by=plain-2 1 2000 msg/s 10 µs/msg
+BenchmarkDispatch/prefetch=1-2 1 2.04 s/run 1.02 x-best
+BenchmarkDispatch/prefetch=0-2 1 3.22 s/run 1.61 x-best
+BenchmarkSend/by=amqpx-2 1 27.4 ms/run
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.five()
+	for _, want := range []string{
+		"2 processors, RabbitMQ 4.3.6, 2026-11-25:", "1.50 times as fast as plain amqp091-go, with 0.50 of", "2.00 times as fast as plain amqp091-go, with 0.70 of",
+		"30 times as fast as one by one", "1.02 times the best possible time (no limit: 1.61)", "27 ms.",
+	} {
+		if !strings.Contains(got, want) || err != nil {
+			t.Errorf("%q is not in %q, %v", want, got, err)
+		}
+	}
+}

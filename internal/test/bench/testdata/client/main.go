@@ -92,7 +92,9 @@ func persistent(size int) amqp.Publishing {
 
 // publishAmqpx has a goroutine for each message of the window, as lesson 7 has.
 func publishAmqpx(queue string, n, size, window int) error {
-	ctx, msg := context.Background(), persistent(size)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	msg := persistent(size)
 	to := amqpx.Route{RoutingKey: queue, Mandatory: true}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		start := now()
