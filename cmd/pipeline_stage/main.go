@@ -30,7 +30,7 @@ func main() {
 	})
 	p.PrefetchVar(&st.prefetch, 1, "how many unacknowledged `numbers` a stage may have in hand, 0 for no limit")
 	p.BoolVar(&st.ackFirst, "ack-first", false, "acknowledge each number before its result is published; there is no prefetch limit then")
-	p.DurationVar(&st.delay, "delay", 0, "the `time` between publishing a result and acknowledging its number")
+	p.DurationVar(&st.delay, "delay", 0, "the `time` between the two steps, publishing and acknowledging")
 	p.Main(st.run)
 }
 
@@ -45,9 +45,9 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 		if err := s.Qos(st.prefetch, 0, false); err != nil {
 			return err
 		}
-		inHand, failed := errgroup.WithContext(ctx) // failed ends with the first error
+		inHand, untilError := errgroup.WithContext(ctx)
 		// AutoAck false: if this stage dies, its numbers go to another.
-		numbers, err := s.Consume(failed, amqpx.Consumer{Queue: "pipeline_numbers", AutoAck: false})
+		numbers, err := s.Consume(untilError, amqpx.Consumer{Queue: "pipeline_numbers", AutoAck: false})
 		if err != nil {
 			return err
 		}
