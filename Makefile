@@ -45,7 +45,7 @@ readme: ## write what the commands in the READMEs print now into them
 	@CGO_ENABLED=0 scripts/test.sh -run Blocks ./internal/test/readme -write # without the race detector, which is slow
 
 test-faults: ## the fault tests at full size, with their figures
-	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections|NodesOfACluster|InAPartition' ./internal/test/faults -soak
+	@scripts/test.sh -v -run 'BrokerCrashes|AreKilled|Reconnections|NodesOfACluster' ./internal/test/faults -soak
 
 bench: ## the benchmarks, on a RabbitMQ of their own, and their targets
 	@scripts/bench.sh

@@ -37,8 +37,8 @@ import (
 // seconds, so that a consumer is back two seconds after its broker.
 const minPause, maxPause = 100 * time.Millisecond, 1500 * time.Millisecond
 
-// maxDoubts is how often in a row an error that may pass is final: see doubtful.
-const maxDoubts = 5
+// maxDoubt is how long an error that may pass may come again and again: see doubtful.
+const maxDoubt = 5 * time.Second
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
 // them. It has all methods of the channel. Those that it does not have in a form of its
@@ -84,16 +84,16 @@ type Session struct {
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
 //     PRECONDITION_FAILED or a wrong password;
-//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if it comes five times in a row.
+//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if nothing else comes for five seconds.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
 	var (
-		undone error // what fn returned last
-		lost   error // why there is no session; nil before the first one
-		told   string
-		doubts int
-		pause  = minPause / 2 // the last pause
+		undone  error // what fn returned last
+		lost    error // why there is no session; nil before the first one
+		told    string
+		doubted time.Time      // since when every error was one that may pass
+		pause   = minPause / 2 // the last pause
 	)
 	all, err := parseAll(url)
 	if err != nil {
@@ -107,7 +107,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			}
 			lost = err
 		} else {
-			if lost != nil {
+			if lost != nil && !errors.Is(lost, ErrNacked) {
 				log.Printf("connected again, to %s", all[0].host)
 				told = ""
 			}
@@ -123,11 +123,15 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			}
 			err = undone
 		}
-		if !doubtful(err) {
-			doubts = 0
-		} else if doubts++; doubts == maxDoubts {
+		switch {
+		case !doubtful(err):
+			doubted = time.Time{}
+		case doubted.IsZero():
+			doubted = time.Now()
+		case time.Since(doubted) > maxDoubt:
 			return err
-		} else {
+		}
+		if !doubted.IsZero() {
 			all.putOff() // another broker may do what this one does not
 		}
 

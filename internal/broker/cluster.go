@@ -51,7 +51,7 @@ func (c Cluster) Start(ctx context.Context) error {
 		return node.Start(ctx)
 	})
 	if err == nil {
-		err = atOnce(fresh, func(node *Node) error { return node.Join(ctx, c[0]) })
+		err = atOnce(fresh, func(node *Node) error { return node.join(ctx, c[0]) })
 	}
 	if err == nil {
 		_, err = c[0].Ctl(ctx, "await_online_nodes", "3", "--timeout", "60")
@@ -98,18 +98,10 @@ func atOnce(nodes []*Node, do func(*Node) error) (err error) {
 	return err
 }
 
-// Join starts a new node as a member of other's cluster (about 10 s). Call it instead of the first
-// Start. Other must be running, and both nodes native or of one Cluster. Stop, Kill and Start then work
-// as for any node.
-func (n *Node) Join(ctx context.Context, other *Node) error {
-	switch {
-	case !other.Running():
-		return errors.New("the first node of the cluster does not run")
-	case other.Kind == Compose && n.Member > 0: // docker-compose.yml names the others to it
-		n.Kind = Compose
-	case other.Kind != Native || n.Kind == Compose:
-		return errors.New("only native nodes can form a cluster here: use BROKER=native")
-	default:
+// join starts a new node as a member of the cluster of other, which runs (about 10 s).
+func (n *Node) join(ctx context.Context, other *Node) error {
+	n.Kind = other.Kind
+	if n.Kind == Native { // in Compose, docker-compose.yml names the others to it
 		if err := n.meet(other); err != nil {
 			return err
 		}
@@ -134,7 +126,7 @@ func (n *Node) meet(other *Node) error {
 	if err != nil {
 		return fmt.Errorf("copy the cookie of %s: %w", other.Name(), err)
 	}
-	n.Kind, n.EPMDPort = Native, other.EPMDPort
+	n.EPMDPort = other.EPMDPort
 	// A node without data looks for its cluster when it starts; after that it knows the cluster.
 	n.Lines = append(slices.Clone(n.Lines),
 		"cluster_formation.classic_config.nodes.1 = "+other.NodeName(),

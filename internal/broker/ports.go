@@ -13,11 +13,12 @@ import (
 )
 
 // FreePorts returns n TCP ports that nobody listens on at the moment. They are outside the range that
-// the system gives to clients, so that no client takes one while a broker starts.
+// the system gives to clients, so that no client takes one while a broker starts. They are multiples of
+// four, so that nobody else is given the two after one, which a cluster takes, too.
 func FreePorts(n int) ([]int, error) {
 	var ports []int
 	for range 1000 {
-		port := 23_000 + rand.IntN(6000)
+		port := 23_000 + 4*rand.IntN(1500)
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			defer l.Close() // at the end, so that the ports differ
 			ports = append(ports, port)

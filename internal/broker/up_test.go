@@ -14,6 +14,19 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
+// config returns the Config of a broker for this test, of the kind that `make test` uses. Its name
+// begins like the shared broker's: see harness.StartBroker.
+func config(t *testing.T, suffix string) broker.Config {
+	t.Helper()
+	wish, err := broker.FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wish.Dir = os.Getenv("TEST_BROKER") + "-" + suffix
+	wish.AMQPPort, wish.ManagementPort = 0, 0
+	return wish.Config
+}
+
 func TestUpUsesTheBrokerOfAMQPURLOrSaysWhyNot(t *testing.T) {
 	t.Parallel()
 	shared, err := url.Parse(harness.SharedBroker(t).URL())

@@ -13,28 +13,46 @@ import (
 // A Cluster is three brokers of a test's own that share their virtual hosts and queues.
 type Cluster struct {
 	Nodes []*Broker
+
+	t     testing.TB
+	nodes broker.Cluster
 }
 
-// StartCluster starts a cluster for this test alone (20 to 60 s), and removes it when the test ends. Each
-// of place may change the configuration of a node, numbered from 0.
-func StartCluster(t testing.TB, place ...func(node int, config *broker.Config)) *Cluster {
+// StartCluster starts a cluster for this test alone (20 to 60 s), and removes it when the test ends. place
+// may change the configuration of a node, numbered from 0.
+func StartCluster(t testing.TB, place func(node int, config *broker.Config)) *Cluster {
 	t.Helper()
 	nodes, err := broker.OpenCluster(ownConfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{}
+	c := &Cluster{nil, t, nodes}
 	for i, node := range nodes {
-		for _, change := range place {
-			change(i, &node.Config)
-		}
+		place(i, &node.Config)
 		removeAtEnd(t, node)
 		c.Nodes = append(c.Nodes, &Broker{t, node, false})
 	}
-	if err := nodes.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	c.Up()
 	return c
+}
+
+// Up starts those nodes that do not run, and waits until all three know each other.
+func (c *Cluster) Up() { c.t.Helper(); c.do(c.nodes.Start) }
+
+// Stop shuts down the nodes that run, in order; their data stays.
+func (c *Cluster) Stop() { c.t.Helper(); c.do(c.nodes.Stop) }
+
+func (c *Cluster) do(what func(context.Context) error) {
+	c.t.Helper()
+	if err := what(context.Background()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// SaveQueues is [Broker.SaveQueues] for all nodes.
+func (c *Cluster) SaveQueues() {
+	c.t.Helper()
+	c.Nodes[0].Ctl("eval", "{_, []} = rpc:multicall(dets, sync, [ra_directory_reverse]).")
 }
 
 // NewVhost makes a virtual host, which asks the first node, and returns the URLs that lead to it by any node.
@@ -45,9 +63,8 @@ func (c *Cluster) NewVhost() (v *Vhost, urls string) {
 
 // Leader waits until one of the running nodes leads the queue, and returns it.
 func (c *Cluster) Leader(vhost, queue string) (leader *Broker) {
-	t := c.Nodes[0].t
-	t.Helper()
-	Eventually(t, deadline, "the queue has a leader", func() bool {
+	c.t.Helper()
+	Eventually(c.t, deadline, "the queue has a leader", func() bool {
 		running := slices.DeleteFunc(slices.Clone(c.Nodes), func(b *Broker) bool { return !b.node.Running() })
 		var told struct{ Leader string }
 		if API(running[0].ManagementURL(), http.MethodGet, "/queues/"+vhost+"/"+queue, nil, &told) != nil {
@@ -64,9 +81,8 @@ func (c *Cluster) Leader(vhost, queue string) (leader *Broker) {
 
 // AwaitMembers waits, up to a minute, until the queue's replicas on all three nodes are up.
 func (c *Cluster) AwaitMembers(vhost, queue string) {
-	t := c.Nodes[0].t
-	t.Helper()
-	Eventually(t, 2*time.Minute, "the queue is up on three nodes", func() bool {
+	c.t.Helper()
+	Eventually(c.t, 2*time.Minute, "the queue is up on three nodes", func() bool {
 		var told struct{ Online []string }
 		err := API(c.Nodes[0].ManagementURL(), http.MethodGet, "/queues/"+vhost+"/"+queue, nil, &told)
 		return err == nil && len(told.Online) == 3

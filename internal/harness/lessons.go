@@ -71,6 +71,16 @@ func WantFailure(t testing.TB, p *Process) string {
 	return p.Stderr()[0]
 }
 
+// WantFailureAtLast is WantFailure for a program that has tried again: it said so in other lines before.
+func WantFailureAtLast(t testing.TB, p *Process) string {
+	t.Helper()
+	status, lines := p.Wait(), p.Stderr()
+	if status != 1 || len(lines) == 0 || !strings.HasPrefix(lines[len(lines)-1], " [!] ") {
+		t.Fatalf("want exit status 1 and a line on stderr, not %d and\n%s", status, p.Output())
+	}
+	return lines[len(lines)-1]
+}
+
 // Numbered returns n texts: prefix1, prefix2, ...
 func Numbered(prefix string, n int) []string {
 	texts := make([]string, n)

@@ -63,7 +63,7 @@ func advice(err error) string {
 	case errors.Is(err, amqpx.ErrUnconfirmed):
 		return "Look at the queue before you publish it again (in a cluster, more than half of the queue's nodes must be up)"
 	case errors.Is(err, amqpx.ErrNacked):
-		return "The queue may be full, by a limit in its policy, or without a leader (in a cluster, more than half of its nodes must be up): look at it and publish again"
+		return "The queue may be full, by a limit in its policy, or without a leader (in a cluster, more than half of its nodes must be up): look at it, and publish again"
 	case errors.Is(err, amqpx.ErrUnroutable):
 		return "The queue was deleted meanwhile, or nothing is bound for this key: run it again, or look at make ctl ARGS=list_bindings"
 	case errors.As(err, &dns):

@@ -15,30 +15,34 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// Nodes are killed at random, most of them at once, and one after another in order. One cluster is enough
-// for all three: starting it takes long.
+// One cluster is enough for all that happens to it: starting it takes long. With -soak, nodes are also killed
+// at random, and restarted one after another.
 func TestNoTaskIsLostWhenNodesOfAClusterDie(t *testing.T) {
 	t.Parallel()
-	c := harness.StartCluster(t)
-	killNodes(t, c)
+	l := newLinks(t)
+	c := harness.StartCluster(t, l.place)
+	if *soak {
+		killNodes(t, c)
+		restartOneByOne(t, c)
+	}
 	loseMajority(t, c)
-	restartOneByOne(t, c)
+	if l != nil {
+		cutOff(t, c, l)
+	}
 }
 
 // Tasks stream through four workers, while nodes are killed at random and come back.
 func killNodes(t *testing.T, c *harness.Cluster) {
-	v, url := c.NewVhost()
-	s := newStream(t, c, v, url, url, size(500, 50_000))
+	const kills = 10
+	v, urls := c.NewVhost()
+	s := newStream(t, c, v, urls, urls, 50_000)
 	var others []*harness.Process
 	for _, consumer := range harness.Consumers() {
 		if consumer.Program != "worker" {
-			others = append(others, consumer.Start(t, url))
+			others = append(others, consumer.Start(t, urls))
 		}
 	}
-	for _, node := range c.Nodes {
-		node.SaveQueues()
-	}
-	kills := size(1, 10)
+	c.SaveQueues()
 	var pauses []time.Duration
 	for i := range kills {
 		s.awaitConfirmed(s.tasks * (i + 1) / (kills + 2))
@@ -46,12 +50,7 @@ func killNodes(t *testing.T, c *harness.Cluster) {
 		if i == 0 {
 			victim = c.Leader(v.Name, "task_queue")
 		}
-		after := s.number()
-		killed := time.Now()
-		victim.Kill()
-		pause := s.awaitReceived(after, killed).Sub(killed)
-		t.Logf("kill %d: %.1f s until the first task that was published after it", i+1, pause.Seconds())
-		pauses = append(pauses, pause)
+		pauses = append(pauses, s.pause(victim.Kill))
 		victim.Up()
 		c.AwaitMembers(v.Name, "task_queue")
 	}
@@ -73,47 +72,47 @@ func killNodes(t *testing.T, c *harness.Cluster) {
 	}
 }
 
-// Two of three nodes are killed: less than half is left, and a queue confirms nothing. It goes on when
-// one of the two is back.
-func loseMajority(t *testing.T, c *harness.Cluster) {
-	v, url := c.NewVhost()
-	s := newStream(t, c, v, url, url, size(300, 3000))
-	for _, node := range c.Nodes {
-		node.SaveQueues()
-	}
-	s.awaitConfirmed(s.tasks / 3)
-	c.Nodes[1].Kill()
-	c.Nodes[2].Kill()
-	after, killed := s.number(), time.Now()
-	publishInVain(t, v.URL)
-	c.Nodes[1].Up()
-	s.awaitReceived(after, killed)
-	c.Nodes[2].Up()
-	c.AwaitMembers(v.Name, "task_queue")
-	t.Logf("RabbitMQ %s: %s", c.Nodes[0].Version(), s.end())
-}
-
-// publishInVain publishes where a queue has less than half of its replicas.
-func publishInVain(t *testing.T, url string) {
-	t.Helper()
-	p := harness.Run(t, url, 1, "new_task", "In vain")
-	if told := p.Stderr(); !strings.Contains(told[len(told)-1], "more than half of") {
-		t.Errorf("it does not say what is missing:\n%s", p.Output())
-	}
-}
-
 // As for an upgrade: each node is stopped in order and started again, and the next one waits until the
 // queue has all its replicas.
 func restartOneByOne(t *testing.T, c *harness.Cluster) {
-	v, url := c.NewVhost()
-	s := newStream(t, c, v, url, url, size(200, 6000))
-	for i, node := range c.Nodes[:size(1, 3)] {
+	v, urls := c.NewVhost()
+	s := newStream(t, c, v, urls, urls, 6000)
+	for i, node := range c.Nodes {
 		s.awaitConfirmed(s.tasks * (i + 1) / 5)
 		node.Stop()
 		node.Up()
 		c.AwaitMembers(v.Name, "task_queue")
 	}
-	t.Logf("RabbitMQ %s: %s", c.Nodes[0].Version(), s.end())
+	t.Logf("RabbitMQ %s, restarted one by one: %s", c.Nodes[0].Version(), s.end())
+}
+
+// The queue's leader is killed, and another node leads it. Then one more is killed: less than half is left,
+// and a queue confirms nothing. It goes on when one of the two is back. At last the whole cluster is
+// stopped, and started again.
+func loseMajority(t *testing.T, c *harness.Cluster) {
+	v, urls := c.NewVhost()
+	s := newStream(t, c, v, urls, urls, size(300, 3000))
+	c.SaveQueues()
+	s.awaitConfirmed(s.tasks / 4)
+	first := c.Leader(v.Name, "task_queue")
+	pause := s.pause(first.Kill)
+	second := c.Leader(v.Name, "task_queue")
+	alone := c.Nodes[slices.IndexFunc(c.Nodes, func(b *harness.Broker) bool { return b != first && b != second })]
+	back := s.pause(func() {
+		second.Kill()
+		line := harness.WantFailureAtLast(t, harness.Start(t, alone.URL()+v.Name, "new_task", "In vain"))
+		t.Log(line)
+		if !strings.Contains(line, "more than half") {
+			t.Errorf("it does not say what is missing: %q", line)
+		}
+		second.Up()
+	})
+	s.awaitConfirmed(s.tasks / 2)
+	c.Stop()
+	c.Up()
+	c.AwaitMembers(v.Name, "task_queue")
+	t.Logf("RabbitMQ %s: the leader was killed, no task for %.1f s; no majority for %.1f s; all stopped and started; %s",
+		c.Nodes[0].Version(), pause.Seconds(), back.Seconds(), s.end())
 }
 
 // A stream publishes numbered tasks to task_queue, from a hundred goroutines, until it is told to end and
@@ -211,6 +210,14 @@ func (s *stream) awaitReceived(n int, since time.Time) (at time.Time) {
 		return !at.IsZero()
 	})
 	return at
+}
+
+// pause returns how long it is from the beginning of do until a task that was published after do is received.
+func (s *stream) pause(do func()) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	do()
+	return s.awaitReceived(s.number(), began).Sub(began)
 }
 
 // end waits until every task is done, stops the workers, and checks that no task was lost or done again

@@ -110,10 +110,8 @@ func TestNumberStaysUntilItsResultIsConfirmed(t *testing.T) {
 			v.SetPolicy("full", "^pipeline_results$", map[string]any{"max-length": 1, "overflow": "reject-publish"})
 			stage := harness.StartConsumer(t, v.URL, "pipeline_stage", prefetch)
 			harness.Run(t, v.URL, 0, "pipeline_submit", "1", "2", "3", "4", "5")
-			stage.Exits(1) // it has tried five times
-			told := stage.Stderr()
-			if last := told[len(told)-1]; !strings.HasPrefix(last, ` [!] publish to queue "pipeline_results": the broker refused the message.`) {
-				t.Errorf("stderr is %q", told)
+			if line := harness.WantFailureAtLast(t, stage); !strings.HasPrefix(line, ` [!] publish to queue "pipeline_results": the broker refused the message.`) {
+				t.Errorf("stderr is %q", line)
 			}
 			v.AwaitQueue("pipeline_numbers", 5, 0)
 		})

@@ -110,6 +110,10 @@ func (b *block) output(running string) *output {
 var varying = map[string]*regexp.Regexp{
 	"amq.gen-NAME":                         regexp.MustCompile(`amq\.gen-[\w-]{22}`),
 	"RabbitMQ VERSION":                     regexp.MustCompile(`RabbitMQ \d+\.\d+\.\d+`),
+	"tutorial-N@":                          regexp.MustCompile(`tutorial-\d@`),
+	"killing tutorial-N":                   regexp.MustCompile(`killing tutorial-\d`),
+	"connected again, to localhost:PORT":   regexp.MustCompile(`connected again, to localhost:567\d`),
+	"connection lost: REASON;":             regexp.MustCompile(`connection lost: (EOF|(read|write) tcp .*|CONNECTION_FORCED .*'shutdown');`),
 	"COUNT times in a second":              regexp.MustCompile(`\d+ times in a second`),
 	"TIME s, RATE messages/s, RATIO times": regexp.MustCompile(`\d+\.\d\d s, \d+ messages/s, \d+\.\d times`),
 }

@@ -2,6 +2,7 @@ package readme
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,26 +27,36 @@ type place struct {
 }
 
 // Places are where the sections are read. A section that uses make needs a broker of its own, like the one
-// that make up starts. Two places have one, for one section after the other. The other sections have virtual
-// hosts of their own on the broker of all tests, several sections at a time.
-type places struct{ own, shared chan *place }
+// that make up starts. Two places have one, for one section after the other, and one place may have a cluster.
+// The other sections have virtual hosts of their own on the broker of all tests, several sections at a time.
+type places struct{ own, cluster, shared chan *place }
 
 func openPlaces(t *testing.T) places {
-	p := places{make(chan *place, 2), make(chan *place, 8)}
-	for i := range cap(p.own) {
+	p := places{make(chan *place, 2), make(chan *place, 1), make(chan *place, 8)}
+	for i := range cap(p.own) + cap(p.cluster) {
 		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeAll in scripts/broker
 		at := newPlace(t, parent)
 		ports, err := broker.FreePorts(2)
 		check(t, err)
 		at.env = append(at.env, fmt.Sprintf("AMQP_URL=amqp://guest:guest@localhost:%d/", ports[0]),
 			fmt.Sprintf("MANAGEMENT_PORT=%d", ports[1]), "AMQP_PORT=", "BROKER=native", "UNIT=1s")
-		at.names = []string{fmt.Sprint(":", ports[0]), ":5672", fmt.Sprint(":", ports[1]), ":15672", parent, "…"}
+		at.names = []string{parent, "…"}
+		for node := range 3 {
+			at.names = append(at.names, fmt.Sprint(":", ports[0]+node), fmt.Sprint(":", 5672+node),
+				fmt.Sprint(":", ports[1]+node), fmt.Sprint(":", 15672+node))
+		}
 		at.api = fmt.Sprintf("http://guest:guest@localhost:%d", ports[1])
 		t.Cleanup(func() {
 			at.destroy(t)
 			check(t, os.RemoveAll(parent))
 		})
-		p.own <- at
+		if i < cap(p.own) {
+			p.own <- at
+			continue
+		}
+		at.env = append(at.env, fmt.Sprint("AMQP_PORT=", ports[0]), fmt.Sprintf("AMQP_URL=amqp://guest:guest@localhost:%d/,"+
+			"amqp://guest:guest@localhost:%d/,amqp://guest:guest@localhost:%d/", ports[0], ports[0]+1, ports[0]+2))
+		p.cluster <- at
 	}
 	at := newPlace(t, t.TempDir())
 	at.env = append(at.env, "UNIT=3s") // on a busy machine, a worker must still be at work when its Ctrl+C comes
@@ -70,7 +81,7 @@ func newPlace(t *testing.T, parent string) *place {
 }
 
 // RabbitMQ cuts a long error, which a virtual host with a longer name makes longer still.
-var ownBroker = regexp.MustCompile(`(?m)^make (up|down|ctl)\b|vhost '/'`)
+var ownBroker = regexp.MustCompile(`(?m)^make (up|down|kill|ctl)\b|vhost '/'`)
 
 func needOwnBroker(blocks []*block) bool {
 	return slices.ContainsFunc(blocks, func(b *block) bool { return ownBroker.MatchString(b.commands + b.outputs[0].text) })
@@ -79,16 +90,21 @@ func needOwnBroker(blocks []*block) bool {
 // take waits for a place, and prepares it for a reader of some lesson. The test gives it back at its end.
 func (p places) take(t *testing.T, lesson int, blocks []*block) *place {
 	free := p.shared
-	if needOwnBroker(blocks) {
+	if strings.HasPrefix(blocks[0].commands, "make up-cluster\n") {
+		free = p.cluster
+	} else if needOwnBroker(blocks) {
 		free = p.own
 	}
 	at := <-free
 	t.Cleanup(func() {
-		if t.Failed() && free == p.own { // who knows in which state the section has left its broker
+		if t.Failed() && free == p.own || free == p.cluster { // who knows in which state the section has left its broker
 			at.destroy(t)
 		}
 		free <- at
 	})
+	if free == p.cluster {
+		return at
+	}
 	if free == p.own {
 		at.prepare(t, lesson, strings.HasPrefix(blocks[0].commands, "make up\n"))
 		return at
@@ -133,7 +149,19 @@ func (at *place) node(t *testing.T) *broker.Node {
 
 func (at *place) destroy(t *testing.T) {
 	t.Helper()
-	check(t, at.node(t).Destroy(context.Background()))
+	node := at.node(t)
+	cluster, err := broker.OpenCluster(broker.Config{Dir: node.Dir})
+	check(t, err)
+	check(t, errors.Join(node.Destroy(context.Background()), cluster.Destroy(context.Background())))
+}
+
+// leader returns the number of the node that leads task_queue.
+func (at *place) leader(t *testing.T) string {
+	t.Helper()
+	var queue struct{ Leader string }
+	check(t, harness.API(at.api, http.MethodGet, "/queues/%2F/task_queue", nil, &queue))
+	name, _, _ := strings.Cut(queue.Leader, "@")
+	return strings.TrimPrefix(name, "tutorial-")
 }
 
 func check(t *testing.T, err error) {

@@ -7,6 +7,7 @@
 //   - the port and the folder of the broker, which the page has as localhost:5672 and …/rabbitmq-tutorial;
 //   - answers to calls (" [.]") that stand together, and the rows of a listing: they come in any order;
 //   - the line that a program prints while its broker is away: it comes any number of times;
+//   - which node of the cluster does what: the page has node 2 as the one that leads the queue;
 //   - the reason that a program gives for a connection that a stopped broker has cut.
 //
 // The blocks of a section are typed one after another. A consumer goes on meanwhile. Where its output

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
@@ -16,27 +15,27 @@ import (
 // One node of three, the leader of the queue, is cut off from the two others, but not from its clients.
 // The two elect another leader. Whoever publishes to the one alone gets no confirm. When the link is
 // mended, every task is done.
-func TestNoTaskIsLostInAPartition(t *testing.T) {
-	t.Parallel()
-	l := newLinks(t)
-	if l == nil {
-		return
-	}
-	c := harness.StartCluster(t, l.place)
+func cutOff(t *testing.T, c *harness.Cluster, l *links) {
+	// What RabbitMQ 3 needs, for its own tables; RabbitMQ 4.3 knows but one way.
+	c.Nodes[0].Ctl("eval", "{_, []} = rpc:multicall(application, set_env, [rabbit, cluster_partition_handling, pause_minority]).")
 	v, urls := c.NewVhost()
 	alone := v.URL // of node 0
 	majority := strings.ReplaceAll(urls, ","+alone, "")
 	harness.DeclareQueue(t, harness.Channel(t, alone), "task_queue") // its leader is where it was declared
-	s := newStream(t, c, v, urls, majority, size(200, 6000))
+	s := newStream(t, c, v, urls, majority, size(300, 6000))
 	s.twice = true // an acknowledgement may be on its way from the node that is cut off
 
 	var pauses []string
 	for i := range size(1, 3) {
 		s.awaitConfirmed(s.tasks * (i + 1) / 4)
-		l.cut()
-		after, cut := s.number(), time.Now()
-		pauses = append(pauses, fmt.Sprintf("%.1f s", s.awaitReceived(after, cut).Sub(cut).Seconds()))
-		publishInVain(t, alone)
+		var inVain *harness.Process
+		pause := s.pause(func() {
+			l.cut()
+			inVain = harness.Start(t, alone, "new_task", "In vain")
+		})
+		pauses = append(pauses, fmt.Sprintf("%.1f s", pause.Seconds()))
+		inVain.Interrupt()
+		t.Logf("alone: %s", harness.WantFailureAtLast(t, inVain))
 		l.mend()
 		c.AwaitMembers(v.Name, "task_queue")
 	}
@@ -101,13 +100,15 @@ func (l *links) run(command ...string) {
 
 func (l *links) address(node int) string { return fmt.Sprint(l.network, node+1) }
 
-// place puts a node of the cluster into its namespace.
+// place puts a node of the cluster into its namespace, if there is one.
 func (l *links) place(node int, config *broker.Config) {
+	if l == nil {
+		return
+	}
 	config.Namespace, config.Address = l.names[node], l.address(node)
 	config.Lines = append(config.Lines,
 		"loopback_users = none",
-		"net_ticktime = 8",                            // the nodes notice within 10 s, not 75
-		"cluster_partition_handling = pause_minority") // of RabbitMQ 3; 4.3 knows but one way
+		"net_ticktime = 8") // the nodes notice within 10 s, not 75
 }
 
 // cut drops what node 0 and the others send to each other, as a broken cable would.
