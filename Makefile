@@ -29,7 +29,7 @@ down: ## stop what make up or make up-cluster started; its data stays
 kill: ## kill -9 a node of the cluster: make kill NODE=2; make up-cluster starts it again
 	@$(broker) kill
 
-ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues; in a cluster, NODE=2 chooses
+ctl: ## rabbitmqctl for that RabbitMQ: make ctl ARGS=list_queues; in a cluster, NODE=2 chooses a node
 	@$(broker) ctl $(ARGS)
 
 demo: ## every lesson, one after the other

@@ -77,8 +77,5 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 //
 // See https://www.rabbitmq.com/docs/confirms#acknowledgement-modes.
 func Ack(d amqp.Delivery) error {
-	if err := d.Ack(false); err != nil {
-		return fmt.Errorf("acknowledge: %w", err)
-	}
-	return nil
+	return during("acknowledge", d.Ack(false))
 }

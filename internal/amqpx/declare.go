@@ -69,8 +69,13 @@ func (s *Session) QueueBind(b Binding) error {
 // after the end of Run's ctx.
 func (s *Session) call(what string, ask func() error) error {
 	defer s.socket.CutAfter(s.ctx)()
-	if err := s.write(s.ctx, ask); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	return during(what, s.write(s.ctx, ask))
+}
+
+// during says in the error what failed, if there is one.
+func during(what string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s: %w", what, err)
 }

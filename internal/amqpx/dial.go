@@ -98,9 +98,6 @@ func (all brokers) open(ctx context.Context) (s *Session, err error) {
 		}
 		all.putOff()
 	}
-	if len(all) > 1 {
-		err = fmt.Errorf("none of %d brokers: %w", len(all), err)
-	}
 	return nil, err
 }
 
@@ -159,7 +156,7 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 		return nil, fmt.Errorf("open a channel: %w", err)
 	}
 	closed := s.NotifyClose(make(chan *amqp.Error, 1))
-	s.closed = sync.OnceValue(func() *amqp.Error { return <-closed })
+	s.closed = sync.OnceValue(func() *amqp.Error { return cmp.Or(<-closed, amqp.ErrClosed) })
 	return s, nil
 }
 

@@ -163,13 +163,9 @@ func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 // hand. An error says that the session is lost. It is also lost if the message is still
 // being written a second after the end of ctx.
 func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
-	err := s.write(ctx, func() error {
+	return during("publish to "+to.String(), s.write(ctx, func() error {
 		return s.PublishWithContext(context.WithoutCancel(ctx), to.Exchange, to.RoutingKey, false, false, msg)
-	})
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", to, err)
-	}
-	return nil
+	}))
 }
 
 // write lets one goroutine at a time write to the channel: a message goes out in several

@@ -37,7 +37,7 @@ import (
 // seconds, so that a consumer is back two seconds after its broker.
 const minPause, maxPause = 100 * time.Millisecond, 1500 * time.Millisecond
 
-// maxDoubt is how long an error that may pass may come again and again: see doubtful.
+// maxDoubt is how long an error may come again and again though it may pass: see doubtful.
 const maxDoubt = 5 * time.Second
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
@@ -114,24 +114,20 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			opened := time.Now()
 			undone, lost = s.run(fn)
 			switch {
-			case lost == nil || incurable(undone):
+			case lost == nil && !errors.Is(undone, ErrNacked) || incurable(undone):
 				return undone
 			case isCode(lost, amqp.AccessRefused): // of a message or an acknowledgement
 				return lost
 			case time.Since(opened) > maxPause:
 				pause = minPause / 2
 			}
-			err = undone
+			err, lost = undone, cmp.Or(lost, undone)
 		}
-		switch {
-		case !doubtful(err):
+		if !doubtful(err) {
 			doubted = time.Time{}
-		case doubted.IsZero():
-			doubted = time.Now()
-		case time.Since(doubted) > maxDoubt:
+		} else if doubted = cmp.Or(doubted, time.Now()); time.Since(doubted) > maxDoubt {
 			return err
-		}
-		if !doubted.IsZero() {
+		} else {
 			all.putOff() // another broker may do what this one does not
 		}
 
@@ -179,8 +175,8 @@ func doubtful(err error) bool {
 	return isCode(err, amqp.NotFound) || errors.Is(err, amqp.ErrCredentials) || errors.Is(err, ErrNacked)
 }
 
-// run calls fn and closes the session. It returns what fn could not do, and why another
-// session is needed: nil if this one was there to the end, or is no longer needed.
+// run calls fn and closes the session. It returns what fn could not do, and why the
+// session was lost: nil if it was there to the end, or is no longer needed.
 func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done := false // nor is it after a panic
 	defer func() { s.close(done) }()
@@ -188,9 +184,6 @@ func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done = undone == nil
 	if undone != nil || s.cancelled != nil {
 		lost = cmp.Or(s.broken(), s.cancelled)
-	}
-	if lost == nil && errors.Is(undone, ErrNacked) {
-		lost = undone
 	}
 	return undone, lost
 }
@@ -200,10 +193,7 @@ func (s *Session) broken() error {
 	if !s.IsClosed() && s.socket.Failure() == nil {
 		return nil
 	}
-	if e := s.closed(); e != nil {
-		return e
-	}
-	return amqp.ErrClosed
+	return s.closed()
 }
 
 // close cancels the consumers, hands back what was delivered ahead, and closes the

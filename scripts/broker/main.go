@@ -2,7 +2,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +26,7 @@ const usage = `usage: broker COMMAND
   down                   stop what up or up-cluster started; its data stays
   kill                   end one node of the cluster as kill -9 does: NODE=1, 2 or 3; up-cluster
                          starts it again
-  ctl ARG...             rabbitmqctl for that broker, in a cluster for node 1 or $NODE
+  ctl ARG...             rabbitmqctl for that broker, in a cluster by its first node or $NODE
   run PROGRAM ARG...     start a broker for PROGRAM alone, and remove it afterwards;
                          PROGRAM finds it by TEST_AMQP_URL, or by its folder, TEST_BROKER
   root DIR               make a root folder with RabbitMQ 4 in it, for RABBITMQ_ROOT
@@ -98,10 +97,12 @@ func run(ctx context.Context, args []string) error {
 		log.Printf("killing %s; make up-cluster starts it again", node.Name())
 		return node.Kill(ctx)
 	case command == "ctl":
-		if number := os.Getenv("NODE"); number != "" || !node.Running() && cluster.Running() {
-			if node, err = chooseNode(cluster, cmp.Or(number, "1")); err != nil {
+		if number := os.Getenv("NODE"); number != "" {
+			if node, err = chooseNode(cluster, number); err != nil {
 				return err
 			}
+		} else if i := slices.IndexFunc(cluster[:], (*broker.Node).Running); i >= 0 && !node.Running() {
+			node = cluster[i]
 		}
 		ctl, err := node.CtlCommand(ctx, args...)
 		if err != nil {
