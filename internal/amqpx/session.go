@@ -38,7 +38,7 @@ import (
 const minPause, maxPause = 100 * time.Millisecond, 1500 * time.Millisecond
 
 // maxDoubt is how long an error may come again and again though it may pass: see doubtful.
-const maxDoubt = 5 * time.Second
+const maxDoubt = 10 * time.Second
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
 // them. It has all methods of the channel. Those that it does not have in a form of its
@@ -84,7 +84,7 @@ type Session struct {
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
 //     PRECONDITION_FAILED or a wrong password;
-//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if nothing else comes for five seconds.
+//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if nothing else comes for ten seconds.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
