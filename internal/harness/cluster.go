@@ -79,12 +79,29 @@ func (c *Cluster) Leader(vhost, queue string) (leader *Broker) {
 	return leader
 }
 
-// AwaitMembers waits, up to a minute, until the queue's replicas on all three nodes are up.
+// AwaitMembers waits until all three nodes are up and know it, and so are the queue's replicas on them.
 func (c *Cluster) AwaitMembers(vhost, queue string) {
 	c.t.Helper()
-	Eventually(c.t, 2*time.Minute, "the queue is up on three nodes", func() bool {
-		var told struct{ Online []string }
-		err := API(c.Nodes[0].ManagementURL(), http.MethodGet, "/queues/"+vhost+"/"+queue, nil, &told)
-		return err == nil && len(told.Online) == 3
+	Eventually(c.t, 3*time.Minute, "the queue is up on three nodes", func() bool {
+		for _, node := range c.Nodes {
+			var told struct{ Online []string }
+			err := API(node.ManagementURL(), http.MethodGet, "/queues/"+vhost+"/"+queue, nil, &told)
+			if err != nil || len(told.Online) < 3 || node.Sees() < 3 {
+				return false
+			}
+		}
+		return true
 	})
+}
+
+// Sees returns how many nodes of its cluster run, as far as this one knows: none if it does not answer.
+func (b *Broker) Sees() (running int) {
+	var nodes []struct{ Running bool }
+	API(b.ManagementURL(), http.MethodGet, "/nodes", nil, &nodes)
+	for _, node := range nodes {
+		if node.Running {
+			running++
+		}
+	}
+	return running
 }

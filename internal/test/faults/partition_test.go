@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
@@ -34,6 +35,9 @@ func cutOff(t *testing.T, c *harness.Cluster, l *links) {
 			inVain = harness.Start(t, alone, "new_task", "In vain")
 		})
 		pauses = append(pauses, fmt.Sprintf("%.1f s", pause.Seconds()))
+		harness.Eventually(t, time.Minute, "both sides have noticed", func() bool {
+			return c.Nodes[0].Sees() <= 1 && c.Nodes[1].Sees() == 2 && c.Nodes[2].Sees() == 2
+		})
 		inVain.Interrupt()
 		inVain.Wait()
 		t.Logf("new_task, alone:\n%s", inVain.Output())
@@ -41,7 +45,9 @@ func cutOff(t *testing.T, c *harness.Cluster, l *links) {
 			t.Errorf("the node alone has confirmed a task: %q", sent)
 		}
 		l.mend()
+		mended := time.Now()
 		c.AwaitMembers(v.Name, "task_queue")
+		t.Logf("%.1f s after the link was mended, the cluster is whole again", time.Since(mended).Seconds())
 	}
 	summary := s.end()
 	t.Logf("RabbitMQ %s, cut off and mended: %s; pauses: %s", c.Nodes[0].Version(), summary, strings.Join(pauses, ", "))
