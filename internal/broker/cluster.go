@@ -34,6 +34,19 @@ func OpenCluster(config Config) (c Cluster, err error) {
 // Start starts the nodes that do not run (15 to 30 s for a new cluster), and waits until all three know
 // each other.
 func (c Cluster) Start(ctx context.Context) error {
+	kind, err := chooseKind(c[0].Config, func() bool { return engineAnswers(ctx) })
+	if err == nil && kind == Compose {
+		err = c.startCompose(ctx)
+	} else if err == nil {
+		err = c.startNative(ctx)
+	}
+	if err == nil {
+		_, err = c[0].Ctl(ctx, "await_online_nodes", "3", "--timeout", "60")
+	}
+	return err
+}
+
+func (c Cluster) startNative(ctx context.Context) error {
 	members := []*Node{c[0]}
 	var fresh []*Node
 	for _, node := range c[1:] {
@@ -53,10 +66,25 @@ func (c Cluster) Start(ctx context.Context) error {
 	if err == nil {
 		err = atOnce(fresh, func(node *Node) error { return node.join(ctx, c[0]) })
 	}
-	if err == nil {
-		_, err = c[0].Ctl(ctx, "await_online_nodes", "3", "--timeout", "60")
-	}
 	return err
+}
+
+// startCompose starts all containers before it waits for one: new nodes look for each other, as
+// docker-compose.yml tells them.
+func (c Cluster) startCompose(ctx context.Context) error {
+	for _, node := range c {
+		if node.Running() {
+			continue
+		}
+		node.Kind = Compose
+		if err := errors.Join(os.MkdirAll(node.Dir, 0o755), node.takePorts()); err != nil {
+			return err
+		}
+		if err := node.startCompose(ctx); err != nil {
+			return err
+		}
+	}
+	return atOnce(c[:], func(node *Node) error { return node.wait(ctx) })
 }
 
 // Stop shuts the nodes down that run; their data stays.
@@ -100,11 +128,8 @@ func atOnce(nodes []*Node, do func(*Node) error) (err error) {
 
 // join starts a new node as a member of the cluster of other, which runs (about 10 s).
 func (n *Node) join(ctx context.Context, other *Node) error {
-	n.Kind = other.Kind
-	if n.Kind == Native { // in Compose, docker-compose.yml names the others to it
-		if err := n.meet(other); err != nil {
-			return err
-		}
+	if err := n.meet(other); err != nil {
+		return err
 	}
 	if err := n.Start(ctx); err != nil {
 		return err
@@ -126,7 +151,7 @@ func (n *Node) meet(other *Node) error {
 	if err != nil {
 		return fmt.Errorf("copy the cookie of %s: %w", other.Name(), err)
 	}
-	n.EPMDPort = other.EPMDPort
+	n.Kind, n.EPMDPort = Native, other.EPMDPort
 	// A node without data looks for its cluster when it starts; after that it knows the cluster.
 	n.Lines = append(slices.Clone(n.Lines),
 		"cluster_formation.classic_config.nodes.1 = "+other.NodeName(),
