@@ -62,7 +62,12 @@ func publishSideBySide(ctx context.Context, url, queue string, goroutines int, n
 		}
 		publishers.Wait()
 		close(failures)
-		return <-failures
+		err := <-failures
+		if errors.Is(err, amqpx.ErrNacked) { // for longer than Run is patient, if a cluster has no majority
+			s.Close()
+			return errors.New("the session is over")
+		}
+		return err
 	})
 }
 
