@@ -28,7 +28,7 @@ bench() { # BENCHMARK, ARG… of go test
   # The clients take turns more often, since each turn is short.
   bench 'Publish|Consume' ./internal/test/bench -rounds $((2 * rounds))
   for ((round = 1; round <= rounds; round++)); do
-    bench 'Latency|Pipeline|Dispatch|Send|Receive' ./internal/test/bench
+    bench 'Latency|Pipeline|Dispatch|Send' ./internal/test/bench
     bench . ./cmd/rpc_client
   done
   bench Growth ./internal/test/bench # a million messages, once

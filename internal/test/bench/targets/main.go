@@ -237,8 +237,7 @@ func parts() []part {
 		{"Calls of `fib(10)`. `per_call` is the official Go port's way, a connection for each call:", "RPC/", [][]string{{"calls/s"}}},
 		{"Results per second through lesson 8's stage, the same in plain amqp091-go, and lesson 6's calls with as many in flight:",
 			"Pipeline/", [][]string{{"msg/s"}}},
-		{"A whole `send`, and the time until a `receive` waits for messages:", "Send/", [][]string{{"ms/run"}}},
-		{"", "Receive/", [][]string{{"ms/run"}}},
+		{"A whole `send`:", "Send/", [][]string{{"ms/run"}}},
 		{"Lesson 2's tasks (heavy, light, heavy, light) with two workers:", "Dispatch/", [][]string{{"s/run", "x-best"}}},
 	}
 	for _, p := range plots {
@@ -268,7 +267,7 @@ func (r *results) print(out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			if i == 0 && table != "" && p.text != "" {
+			if i == 0 && table != "" {
 				fmt.Fprintf(out, "\n%s\n", p.text)
 			}
 			fmt.Fprint(out, table)
