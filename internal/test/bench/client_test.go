@@ -60,7 +60,7 @@ func clients(b *testing.B, url string) []*client {
 	} {
 		command, err := exec.Command("../../../scripts/interop.sh", peer.language).Output()
 		if err != nil {
-			fmt.Printf("%s: left out %[1]s, which is not on this machine\n", peer.by)
+			fmt.Printf("%s: %[1]s is left out, as it is not on this machine\n", peer.by)
 			continue
 		}
 		c, version := start(b, peer.by, peer.share, url, append(strings.Fields(string(command)), "peers/"+peer.program)...)
