@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,6 +144,26 @@ func TestWhatWaitsIsSentTogetherAndBeforeALargeWrite(t *testing.T) {
 		t.Errorf("it took %d writes: the first, those that waited, and the large one are 3", n)
 	}
 	s.Cut()
+}
+
+func TestWhoCanWriteDoesSoBeforeAnythingIsSent(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // goroutines run one after the other
+	plain, peer := pair(t, t.Context())
+	h := &held{Conn: plain, waiting: make(chan struct{}), release: make(chan struct{})}
+	close(h.release)
+	s := New(t.Context(), h)
+	var writers sync.WaitGroup
+	for range 100 {
+		writers.Go(func() { s.Write([]byte("small")) })
+	}
+	writers.Wait()
+	s.Close()
+	if got, err := io.ReadAll(peer); err != nil || len(got) != 500 {
+		t.Errorf("the peer got %d bytes, and %v", len(got), err)
+	}
+	if n := h.writes.Load(); n > 10 {
+		t.Errorf("a hundred who could write at once took %d writes", n)
+	}
 }
 
 func TestASlowReaderGetsEverythingInOrder(t *testing.T) {
