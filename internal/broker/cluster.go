@@ -181,7 +181,11 @@ func UpCluster(ctx context.Context, w Wish) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
-	return Server{c.URL(), c[0].ManagementURL(), fmt.Sprintf(`%s a cluster of three nodes of RabbitMQ %s, console http://localhost:%d (%s, and two like it)
+	where := c[0].String()
+	if c[0].Kind == Native {
+		where += ", and two like it"
+	}
+	return Server{c.URL(), c[0].ManagementURL(), fmt.Sprintf(`%s a cluster of three nodes of RabbitMQ %s, console http://localhost:%d (%s)
 In every terminal: export AMQP_URL=%s`,
-		what, version, c[0].ManagementPort, c[0], c.URL())}, nil
+		what, version, c[0].ManagementPort, where, c.URL())}, nil
 }
