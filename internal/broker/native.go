@@ -104,7 +104,7 @@ func (n *Node) startNative(ctx context.Context) error {
 	if err := errors.Join(err,
 		os.MkdirAll(n.file("data"), 0o755),
 		n.write("enabled_plugins", "[rabbitmq_management]."),
-		n.write("inetrc", inetrc()),
+		n.write("inetrc", n.inetrc()),
 		n.write("rabbitmq.conf", n.conf()...),
 	); err != nil {
 		return err
@@ -124,10 +124,14 @@ func (n *Node) write(name string, lines ...string) error {
 
 // inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, which may
 // take five seconds if it must ask a DNS server.
-func inetrc() string {
+func (n *Node) inetrc() string {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(host, ".")
-	return fmt.Sprintf("{lookup, [file, native]}.\n{host, {127,0,0,1}, [%q]}.", host)
+	lookup := "file, native"
+	if n.Namespace != "" {
+		lookup = "file"
+	}
+	return fmt.Sprintf("{lookup, [%s]}.\n{host, {127,0,0,1}, [%q]}.", lookup, host)
 }
 
 func (n *Node) conf() []string {
