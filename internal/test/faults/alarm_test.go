@@ -81,7 +81,7 @@ func TestMemoryAlarm(t *testing.T) {
 			if status, took := p.Wait(), time.Since(blocked); status != 1 || took > publishTimeout+slack {
 				t.Errorf("exit status %d after %v", status, took)
 			}
-			want := `publish to queue "task_queue": no confirm from the broker: whether it has the message is unknown: gave up at the deadline. Look at the queue before you publish it again`
+			want := `publish to queue "task_queue": no confirm from the broker: whether it has the message is unknown: gave up at the deadline. Look at the queue before you publish it again (in a cluster, more than half of the queue's nodes must be up)`
 			if lines := p.Stderr(); len(lines) != 2 || lines[1] != " [!] "+want {
 				t.Errorf("stderr is %q", lines)
 			}

@@ -16,16 +16,19 @@ import (
 )
 
 // One cluster is enough for all that happens to it: starting it takes long. With -soak, nodes are also killed
-// at random, and restarted one after another.
+// at random, restarted one after another, and cut off.
 func TestNoTaskIsLostWhenNodesOfAClusterDie(t *testing.T) {
 	t.Parallel()
-	l := newLinks(t)
+	var l *links
+	if *soak {
+		l = newLinks(t)
+	}
 	c := harness.StartCluster(t, l.place)
+	loseMajority(t, c)
 	if *soak {
 		killNodes(t, c)
 		restartOneByOne(t, c)
 	}
-	loseMajority(t, c)
 	if l != nil {
 		cutOff(t, c, l)
 	}

@@ -23,11 +23,11 @@ func cutOff(t *testing.T, c *harness.Cluster, l *links) {
 	alone := v.URL // of node 0
 	majority := strings.ReplaceAll(urls, ","+alone, "")
 	harness.DeclareQueue(t, harness.Channel(t, alone), "task_queue") // its leader is where it was declared
-	s := newStream(t, c, v, urls, majority, size(300, 6000))
+	s := newStream(t, c, v, urls, majority, 6000)
 	s.twice = true // an acknowledgement may be on its way from the node that is cut off
 
 	var pauses []string
-	for i := range size(1, 3) {
+	for i := range 3 {
 		s.awaitConfirmed(s.tasks * (i + 1) / 4)
 		var inVain *harness.Process
 		pause := s.pause(func() {
