@@ -223,7 +223,7 @@ func (n *Node) startOnce(ctx context.Context) error {
 
 // wait waits until the node answers.
 func (n *Node) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // for a slow machine: 4 to 10 s are usual
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute) // for a slow machine: 4 to 10 s are usual
 	defer cancel()
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
