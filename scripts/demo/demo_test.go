@@ -34,7 +34,7 @@ func wantEntities(t *testing.T, vhost *harness.Vhost, queues, exchanges []string
 func TestEveryClaimHolds(t *testing.T) {
 	vhost := harness.NewVhost(t)
 	p := demo(t, vhost.URL, "hello", "workqueue", "pubsub", "routing", "topics", "rpc", "pipeline", "retry")
-	p.Await("Lesson 6: RPC") // a busy machine may need a minute for each half
+	p.Await("Lesson 6: Remote procedure call") // a busy machine may need a minute for each half
 	p.Exits(0)
 	p.Await("All 35 claims hold")
 	wantEntities(t, vhost, nil, nil)
