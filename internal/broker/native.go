@@ -104,7 +104,7 @@ func (n *Node) startNative(ctx context.Context) error {
 	if err := errors.Join(err,
 		os.MkdirAll(n.file("data"), 0o755),
 		n.write("enabled_plugins", "[rabbitmq_management]."),
-		n.write("inetrc", n.inetrc()),
+		n.write("inetrc", inetrc()),
 		n.write("rabbitmq.conf", n.conf()...),
 	); err != nil {
 		return err
@@ -124,14 +124,10 @@ func (n *Node) write(name string, lines ...string) error {
 
 // inetrc tells Erlang this machine's own name. RabbitMQ looks it up for each connection, which may
 // take five seconds if it must ask a DNS server.
-func (n *Node) inetrc() string {
+func inetrc() string {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(host, ".")
-	lookup := "file, native"
-	if n.Namespace != "" {
-		lookup = "file"
-	}
-	return fmt.Sprintf("{lookup, [%s]}.\n{host, {127,0,0,1}, [%q]}.", lookup, host)
+	return fmt.Sprintf("{lookup, [file, native]}.\n{host, {127,0,0,1}, [%q]}.", host)
 }
 
 func (n *Node) conf() []string {
@@ -257,8 +253,12 @@ func (n *Node) forget() error {
 }
 
 // stopEPMD ends the node's name server, which outlives the node. The name server refuses to end while
-// it knows a node: ours for a moment, others of a cluster as long as they run.
+// it knows a node: ours for a moment, others of a cluster as long as they run. It never ends for somebody
+// outside of its network namespace: whoever made that ends it.
 func (n *Node) stopEPMD() {
+	if n.Namespace != "" {
+		return
+	}
 	passing := regexp.MustCompile(`name (rabbitmqcli\S*|` + n.Name() + `) at port`)
 	for range 50 {
 		n.ask(n.EPMDPort, "\x00\x01k", 2)

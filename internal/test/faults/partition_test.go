@@ -78,7 +78,11 @@ func newLinks(t *testing.T) *links {
 	for i := range l.names {
 		l.names[i] = fmt.Sprintf("%s-%d", name, i)
 		l.run("ip", "netns", "add", l.names[i])
-		t.Cleanup(func() { l.run("ip", "netns", "del", l.names[i]) }) // and its links
+		t.Cleanup(func() {
+			// The nodes have ended, but not their name servers, which would keep the links.
+			l.run("sh", "-c", "ip netns pids "+l.names[i]+" | xargs -r kill -9")
+			l.run("ip", "netns", "del", l.names[i]) // and its links
+		})
 		l.run("ip", "-n", l.names[i], "link", "set", "lo", "up")
 		l.run("ip", "-n", l.names[i], "addr", "add", l.address(i)+"/32", "dev", "lo")
 		l.run("ip", "link", "add", l.names[i], "type", "veth", "peer", "name", "here", "netns", l.names[i])
