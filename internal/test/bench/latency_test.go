@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -27,7 +26,7 @@ func BenchmarkLatency(b *testing.B) {
 			}
 			return err
 		}
-		ctx := context.Background()
+		ctx := b.Context()
 		check(b, amqpx.Run(ctx, vhost.URL, func(s *amqpx.Session) error {
 			latency.Compare(b, 1000, func() error {
 				return s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: queue, Mandatory: true}, msg)

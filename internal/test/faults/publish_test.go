@@ -63,7 +63,9 @@ func publishSideBySide(ctx context.Context, url, queue string, goroutines int, n
 		publishers.Wait()
 		close(failures)
 		err := <-failures
-		if errors.Is(err, amqpx.ErrNacked) { // for longer than Run is patient, if a cluster has no majority
+		if errors.Is(err, amqpx.ErrNacked) {
+			// Run gives up after ten seconds of this, and a cluster may be without a majority for
+			// longer. So this counts as a lost session.
 			s.Close()
 			return errors.New("the session is over")
 		}

@@ -62,18 +62,15 @@ func at(b *testing.B, rate, inFlight int, call func() error) (took []time.Durati
 			var mine []time.Duration
 			for {
 				start := time.Now()
-				due := start
-				if n := begun.Add(1); rate > 0 {
-					due = begin.Add(time.Duration(n) * time.Second / time.Duration(rate))
+				if n := begun.Add(1); rate > 0 { // when it is due
+					start = begin.Add(time.Duration(n) * time.Second / time.Duration(rate))
 				}
-				if due.Sub(begin) > period {
+				if start.Sub(begin) > period {
 					break
 				}
-				if start.Before(due) {
-					time.Sleep(due.Sub(start))
-					start = time.Now() // not due: a timer may be a millisecond late
-				} else {
-					start = due
+				if wait := time.Until(start); wait > 0 {
+					time.Sleep(wait)
+					start = time.Now() // a timer may be a millisecond late, which is not the call's time
 				}
 				if err := call(); err != nil {
 					mu.Lock()
