@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"rabbitmq-tutorial/internal/broker"
@@ -25,7 +26,7 @@ func cluster(s *stage) {
 	for _, worker := range workers {
 		worker.Await("Waiting for messages")
 	}
-	tasks := s.stream(c)
+	tasks := s.stream()
 	tasks.awaitMore(5)
 
 	first, pause1 := s.killLeader(c, tasks)
@@ -47,14 +48,14 @@ func cluster(s *stage) {
 	tasks.awaitMore(3)
 
 	s.watch("A rolling restart, as for an upgrade: one node after another is stopped and started again.")
-	failed := tasks.failed()
+	failed := tasks.failures.Load()
 	for i, node := range c.nodes {
 		s.show("operator", " stopping node "+fmt.Sprint(i+1))
 		s.must(node.Stop(s.ctx))
 		s.restart(c, i)
 		tasks.awaitMore(2)
 	}
-	failed = tasks.failed() - failed
+	failed = tasks.failures.Load() - failed
 	confirmed, lost := tasks.end(workers)
 
 	s.claim(first != second && second != third, "the leader moved each time: from node %d to %d to %d", first+1, second+1, third+1)
@@ -141,14 +142,17 @@ func (c *demoCluster) leader() (leader int) {
 	return leader
 }
 
-// queue asks a running node for the leader of task_queue, and for the nodes whose replicas are up.
+// queue asks the running nodes for the leader of task_queue, and for the nodes whose replicas are up.
 func (c *demoCluster) queue() (told struct {
 	Leader string
 	Online []string
 }) {
-	node := c.nodes[slices.IndexFunc(c.nodes[:], (*broker.Node).Running)]
-	harness.API(node.ManagementURL(), http.MethodGet, "/queues/%2F/task_queue", nil, &told) // the answer may come later
-	return told
+	for _, node := range c.nodes {
+		if node.Running() && harness.API(node.ManagementURL(), http.MethodGet, "/queues/%2F/task_queue", nil, &told) == nil {
+			break
+		}
+	}
+	return told // nothing, if none answers yet
 }
 
 // eventually reports whether something becomes true within two minutes.
@@ -201,11 +205,11 @@ type stream struct {
 	sent chan string // confirmed tasks, in order
 
 	confirmed []string
-	failures  chan struct{}
+	failures  atomic.Int32
 }
 
-func (s *stage) stream(c *demoCluster) *stream {
-	tasks := &stream{s: s, stop: make(chan struct{}), done: make(chan struct{}), sent: make(chan string, 100_000), failures: make(chan struct{}, 100_000)}
+func (s *stage) stream() *stream {
+	tasks := &stream{s: s, stop: make(chan struct{}), done: make(chan struct{}), sent: make(chan string, 100_000)}
 	go func() {
 		defer close(tasks.done)
 		for i := 1; ; i++ {
@@ -223,7 +227,7 @@ func (s *stage) stream(c *demoCluster) *stream {
 				tasks.sent <- task
 			} else if s.ctx.Err() == nil {
 				s.show("stream", strings.TrimRight(string(output), "\n"))
-				tasks.failures <- struct{}{}
+				tasks.failures.Add(1)
 			}
 		}
 	}()
@@ -257,8 +261,6 @@ func (t *stream) awaitMore(n int) {
 		}
 	}
 }
-
-func (t *stream) failed() int { return len(t.failures) }
 
 // end ends the stream, and returns how many tasks were confirmed, and how many of them no worker has done.
 func (t *stream) end(workers []process) (confirmed, lost int) {
