@@ -198,3 +198,20 @@ func login(t testing.TB, url string) int64 {
 	defer conn.Close()
 	return counter.passed.Load()
 }
+
+// Both of two brokers accept connections and cut them. The program tries them by turns, and does not
+// say so each time.
+func TestTryingAnotherBrokerIsNotToldAgain(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	one, two := newNetwork(t, v.URL), newNetwork(t, v.URL)
+	p := harness.StartConsumer(t, one.through(v.URL, "")+","+two.through(v.URL, ""), "receive")
+	first, second := one.fail(upstream, &fault{Cut: true}), two.fail(upstream, &fault{Cut: true})
+	harness.Eventually(t, time.Minute, "each broker is tried four times", func() bool {
+		return min(first.met.Load(), second.met.Load()) >= 4
+	})
+	if strings.Contains(p.Output(), "trying another broker") || !strings.Contains(p.Output(), "connecting again") {
+		t.Errorf("it printed:\n%s", p.Output())
+	}
+	p.Stop()
+}
