@@ -35,7 +35,8 @@ func cutOff(t *testing.T, c *harness.Cluster, l *links) {
 			inVain = harness.Start(t, alone, "new_task", "In vain")
 		})
 		pauses = append(pauses, fmt.Sprintf("%.1f s", pause.Seconds()))
-		harness.Eventually(t, time.Minute, "both sides have noticed", func() bool {
+		// The console's figures, which this asks for, may be a minute old.
+		harness.Eventually(t, 3*time.Minute, "both sides have noticed", func() bool {
 			return c.Nodes[0].Sees() <= 1 && c.Nodes[1].Sees() == 2 && c.Nodes[2].Sees() == 2
 		})
 		inVain.Interrupt()
