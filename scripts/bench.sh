@@ -32,5 +32,6 @@ bench() { # BENCHMARK, ARG… of go test
     bench . ./cmd/rpc_client
   done
   bench Growth ./internal/test/bench # a million messages, once
+  bench Cluster ./internal/test/bench -rounds 2
 } | tee .bin/bench.txt
 .bin/targets <.bin/bench.txt

@@ -234,7 +234,7 @@ func parts() []part {
 		{"Consuming messages of 10 B from a quorum queue:", "Consume/", [][]string{{"msg/s"}, {"µs/msg"}}},
 		{"How long a confirmed publish and a call of `fib(10)` take: alone, and at a share of the largest rate of plain amqp091-go. " +
 			"The median and the 99th percentile:", "Latency/", [][]string{{"p50-µs", "p99-µs"}}},
-		{"Calls of `fib(10)`. `per_call` is the official Go port's way, a connection for each call:", "RPC/", [][]string{{"calls/s"}}},
+		{"Calls of `fib(10)`. `per call` is the official Go port's way, a connection for each call:", "RPC/", [][]string{{"calls/s"}}},
 		{"Results per second through lesson 8's stage, the same in plain amqp091-go, and lesson 6's calls with as many in flight:",
 			"Pipeline/", [][]string{{"msg/s"}}},
 		{"A whole `send`:", "Send/", [][]string{{"ms/run"}}},
@@ -243,7 +243,15 @@ func parts() []part {
 	for _, p := range plots {
 		all = append(all, part{fmt.Sprintf("![growth with %s](%s)", p.key, p.file), "Growth/" + p.key + "=", [][]string{p.columns}})
 	}
-	return all
+	return append(all, []part{
+		{"One node, and three nodes on the same processors. Queues, each with a publisher (window 100) and a consumer (prefetch 100):",
+			"Cluster/queues=", [][]string{{"published/s", "consumed/s"}}},
+		{"Publishers of one queue, with a window of 10:", "Cluster/publishers=", [][]string{{"published/s"}}},
+		{"Workers of one queue, with a prefetch of 1:", "Cluster/workers=", [][]string{{"consumed/s"}}},
+		{"Sessions of one process, when a node is killed (`kill -9`): how many lost it, and how many seconds after the kill the first, " +
+			"half, and all of them consumed again. A single node is started again at once:",
+			"Cluster/sessions=", [][]string{{"lost", "s-first", "s-half", "s-all"}}},
+	}...)
 }
 
 // print prints the targets, then the figures.
@@ -273,23 +281,23 @@ func (r *results) print(out io.Writer) error {
 			fmt.Fprint(out, table)
 		}
 	}
-	fmt.Fprintln(out)
+	fmt.Fprintln(out, r.sizing())
 	return nil
 }
 
 // five returns what README.md says.
 func (r *results) five() (string, error) {
-	text := fmt.Sprintf("Five figures from [the benchmarks](internal/test/bench/README.md), on %s processors, RabbitMQ %s, %s:\n\n",
+	text := fmt.Sprintf("Five figures from [the benchmarks](internal/test/bench/README.md): %s processors, RabbitMQ %s, %s.\n\n",
 		r.config["processors"], r.config["rabbitmq"], r.config["date"])
 	for _, f := range []struct {
 		format string
 		pairs  [][2]string
 	}{
-		{"publishing with a thousand messages on their way: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
+		{"publishing, a thousand messages on their way: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
 			append(versus("amqpx", "plain", "msg/s", publish), versus("amqpx", "plain", "µs/msg", publish)...)},
-		{"consuming, with an acknowledgement each: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
+		{"consuming, with an acknowledgement each: %.2f times as fast, with %.2f of its processor time;",
 			append(versus("amqpx", "plain", "msg/s", consume), versus("amqpx", "plain", "µs/msg", consume)...)},
-		{"publishing with a thousand messages on their way: %.0f times as fast as one by one (10 bytes);",
+		{"publishing, a thousand on their way: %.0f times as fast as one by one (10 bytes);",
 			[][2]string{{publish + "/by=amqpx msg/s", "Publish/window=1/bytes=10/by=amqpx msg/s"}}},
 		{"lesson 2's tasks with prefetch 1: %.2f times the best possible time (no limit: %.2f);",
 			[][2]string{{"Dispatch/prefetch=1 x-best", ""}, {"Dispatch/prefetch=0 x-best", ""}}},
@@ -309,7 +317,7 @@ func (r *results) five() (string, error) {
 }
 
 // who is the order of a table's columns.
-var who = []string{"amqpx", "plain", "amqplib", "java", "pika", "rpc", "per_call", "publisher", "consumer", "worker", ""}
+var who = []string{"amqpx", "plain", "amqplib", "java", "pika", "rpc", "per_call", "publisher", "consumer", "worker", "1_node", "3_nodes", ""}
 
 var lastPart = regexp.MustCompile(`/(?:by|program)=(\w+)$`)
 
@@ -343,7 +351,7 @@ func (r *results) table(prefix string, units []string) (string, error) {
 	head, rule := "\n| |", "| --- |"
 	for _, unit := range units {
 		for _, by := range columns {
-			head += fmt.Sprintf(" %s |", strings.TrimSpace(by+" "+unit))
+			head += fmt.Sprintf(" %s |", strings.TrimSpace(words(by)+" "+unit))
 			rule += " ---: |"
 		}
 	}
@@ -423,8 +431,10 @@ func label(benchmark string) string {
 	if _, rest, found := strings.Cut(benchmark, "/"); found {
 		benchmark = rest
 	}
-	return strings.NewReplacer("/", ", ", "=", " ", "_", " ").Replace(benchmark)
+	return words(strings.NewReplacer("/", ", ", "=", " ").Replace(benchmark))
 }
+
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 // figure writes a number with as many digits as are useful.
 func figure(v float64) string {
