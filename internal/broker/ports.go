@@ -2,23 +2,30 @@ package broker
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// FreePorts returns n TCP ports that nobody listens on at the moment. They are outside the range that
-// the system gives to clients, so that no client takes one while a broker starts. They are multiples of
-// four, so that nobody else is given the two after one, which a cluster takes, too.
-func FreePorts(n int) ([]int, error) {
+// FreePorts returns n TCP ports that nobody listens on at the moment, and that are not taken. They are
+// outside the range that the system gives to clients, so that no client takes one while a broker starts.
+// They are multiples of four, so that nobody else is given the two after one, which a cluster takes, too.
+func FreePorts(n int, taken ...int) ([]int, error) {
 	var ports []int
-	for range 1000 {
-		port := 23_000 + 4*rand.IntN(1500)
+	for _, i := range rand.Perm(1500) {
+		port := 23_000 + 4*i
+		if slices.Contains(taken, port) {
+			continue
+		}
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			defer l.Close() // at the end, so that the ports differ
 			ports = append(ports, port)
@@ -32,7 +39,7 @@ func FreePorts(n int) ([]int, error) {
 
 // takePorts chooses the ports that are not fixed yet, and checks the others.
 func (n *Node) takePorts() error {
-	free, err := FreePorts(5)
+	free, err := FreePorts(5, n.othersPorts()...)
 	if err != nil {
 		return err
 	}
@@ -52,6 +59,19 @@ func (n *Node) takePorts() error {
 		n.EPMDPort = free[4]
 	}
 	return nil
+}
+
+// othersPorts returns the ports of all brokers in the folder that this one is in. One that is down now
+// gets its ports again: its clients know no others, and go on trying.
+func (n *Node) othersPorts() (ports []int) {
+	states, _ := filepath.Glob(filepath.Join(filepath.Dir(n.Dir), "*", stateFile))
+	for _, state := range states {
+		var other Node
+		if text, err := os.ReadFile(state); err == nil && json.Unmarshal(text, &other) == nil && other.Name() != n.Name() {
+			ports = append(ports, other.AMQPPort, other.ManagementPort, other.TLSPort, other.DistPort, other.EPMDPort)
+		}
+	}
+	return ports
 }
 
 func (n *Node) portOpen(port int) bool {

@@ -3,11 +3,13 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,5 +127,40 @@ func TestEPMDPortIsGivenUpToSomebodyElse(t *testing.T) {
 	node := &Node{EPMDPort: taken}
 	if err := node.takePorts(); err != nil || node.EPMDPort == taken {
 		t.Errorf("%v, %v", node.EPMDPort, err)
+	}
+}
+
+// All ports but five belong to brokers that are down, and will want them again.
+func TestTheFreePortsOfOtherBrokersAreLeftToThem(t *testing.T) {
+	free, err := FreePorts(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	var theirs []int
+	for port := 23_000; port < 29_000; port += 4 {
+		if slices.Contains(free, port) {
+			continue
+		}
+		if theirs = append(theirs, port); len(theirs) == 5 {
+			other := Node{TLSPort: theirs[0], DistPort: theirs[1], EPMDPort: theirs[2],
+				Config: Config{Dir: filepath.Join(folder, fmt.Sprint("b", port)), AMQPPort: theirs[3], ManagementPort: theirs[4]}}
+			if err := errors.Join(os.Mkdir(other.Dir, 0o755), other.save()); err != nil {
+				t.Fatal(err)
+			}
+			theirs = nil
+		}
+	}
+	node, err := Open(Config{Dir: filepath.Join(folder, "mine")})
+	if err == nil {
+		err = node.takePorts()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []int{node.AMQPPort, node.ManagementPort, node.DistPort, node.EPMDPort} {
+		if !slices.Contains(free, port) {
+			t.Errorf("it took port %d, which is another broker's", port)
+		}
 	}
 }

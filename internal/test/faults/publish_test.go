@@ -162,7 +162,12 @@ func TestNoConfirmedMessageIsLostInBrokerCrashes(t *testing.T) {
 		enough, enoughOneByOne := len(fates)+messages/(kills+1), oneByOne+5
 		mu.Unlock()
 		for midst := false; !midst; {
-			<-progress
+			select {
+			case <-progress:
+			case <-finished:
+				publishers.Wait()
+				t.Fatal("the publishers ended too early")
+			}
 			mu.Lock()
 			midst = len(fates) >= enough && oneByOne >= enoughOneByOne
 			mu.Unlock()
