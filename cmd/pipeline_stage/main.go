@@ -29,7 +29,7 @@ func main() {
 		Example: "go run ./cmd/pipeline_stage -prefetch 100",
 	})
 	p.PrefetchVar(&st.prefetch, 1, "how many unacknowledged `numbers` a stage may have in hand, 0 for no limit")
-	p.BoolVar(&st.ackFirst, "ack-first", false, "acknowledge each number before its result is published; there is no prefetch limit then")
+	p.BoolVar(&st.ackFirst, "ack-first", false, "acknowledge each number before its result is published; the prefetch then limits nothing")
 	p.DurationVar(&st.delay, "delay", 0, "the `time` between the two steps, publishing and acknowledging")
 	p.Main(st.run)
 }

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+// brokersHeader matches the headers that the broker itself writes.
+var brokersHeader = regexp.MustCompile(`^x-(death|first-death-.*|last-death-.*|delivery-count|acquired-count)$`)
 
 // Headers of a copy. A task that was never tried has neither.
 const (
@@ -28,7 +31,7 @@ func attempts(task amqp.Delivery) int {
 	return int(min(max(n, 0), math.MaxInt32-1)) // anybody may have written it: not negative, and with room for one more
 }
 
-// work does a task: a second for each dot, of which 600 count. With n exclamation marks, the first n tries
+// work does a task: a second for each dot, up to 600. With n exclamation marks, the first n tries
 // fail.
 func work(task []byte, attempt int) error {
 	dots := min(bytes.Count(task, []byte(".")), 600)
@@ -57,7 +60,7 @@ func fresh(task amqp.Delivery) amqp.Publishing {
 		headers = amqp.Table{}
 	}
 	maps.DeleteFunc(headers, func(name string, _ any) bool {
-		return strings.HasPrefix(name, "x-") || name == "CC" || name == attemptsHeader || name == errorHeader
+		return brokersHeader.MatchString(name) || name == "CC" || name == attemptsHeader || name == errorHeader
 	})
 	return amqp.Publishing{
 		Headers:         headers,

@@ -21,7 +21,7 @@ type worker struct {
 // start checks the flags, and does what they ask for.
 func (w *worker) start(ctx context.Context, url string, _ []string) error {
 	if w.retries < 0 || w.pause < time.Millisecond {
-		return program.Usagef("-retries must not be negative, and -pause at least 1ms")
+		return program.Usagef("-retries must be at least 0, and -pause at least 1ms")
 	}
 	if w.pause > longestTTL>>max(w.retries-1, 0) {
 		return program.Usagef("the last of %d pauses would be longer than the 49 days that RabbitMQ takes", w.retries)

@@ -37,7 +37,7 @@ import (
 // seconds, so that a consumer is back two seconds after its broker.
 const minPause, maxPause = 100 * time.Millisecond, 1500 * time.Millisecond
 
-// maxDoubt is how long an error may come again and again though it may pass: see doubtful.
+// maxDoubt is how long Run tries again after doubtful errors alone.
 const maxDoubt = 10 * time.Second
 
 // A Session is an AMQP channel on a connection of its own, and ends with either of
@@ -70,8 +70,8 @@ type Session struct {
 // and calls fn again with a new one: until fn is done, or ctx ends.
 //
 // url may have several URLs, with commas between them: nodes of a cluster. Run takes the first
-// that answers, beginning at a random one. It tries the last good one first, and one that
-// failed last.
+// that answers, beginning at a random one. Later it begins with the last good one, and ends
+// with those that failed.
 //
 // fn is done when it returns while its session lives. A function that consumes returns
 // nil when its deliveries end: Run knows whether ctx has ended or the session was lost.
@@ -82,9 +82,9 @@ type Session struct {
 //   - [ErrURL], or [ErrConnect] if there is no first connection;
 //   - if ctx ends between two sessions: the error that fn returned last, or nil if it
 //     returned none and ctx was cancelled;
-//   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED, 406
-//     PRECONDITION_FAILED or a wrong password;
-//   - 404 NOT_FOUND, an [ErrNacked] or a broken log-in, if nothing else comes for ten seconds.
+//   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED or 406
+//     PRECONDITION_FAILED;
+//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if nothing else comes for ten seconds.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {

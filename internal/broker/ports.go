@@ -16,9 +16,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// FreePorts returns n TCP ports that nobody listens on at the moment, and that are not taken. They are
+// FreePorts returns n TCP ports that nobody listens on at the moment, and that are not among taken. They are
 // outside the range that the system gives to clients, so that no client takes one while a broker starts.
-// They are multiples of four, so that nobody else is given the two after one, which a cluster takes, too.
+// They are multiples of four: a cluster also takes the two after one.
 func FreePorts(n int, taken ...int) ([]int, error) {
 	var ports []int
 	for _, i := range rand.Perm(1500) {
@@ -39,7 +39,7 @@ func FreePorts(n int, taken ...int) ([]int, error) {
 
 // takePorts chooses the ports that are not fixed yet, and checks the others.
 func (n *Node) takePorts() error {
-	free, err := FreePorts(5, n.othersPorts()...)
+	free, err := FreePorts(5, n.knownPorts()...)
 	if err != nil {
 		return err
 	}
@@ -54,20 +54,20 @@ func (n *Node) takePorts() error {
 		n.TLSPort = 0
 	}
 	n.DistPort = free[3]
-	// For the sake of a cluster it stays as it was, unless another program has the port by now.
+	// For the sake of a cluster, EPMDPort stays as it was, unless another program has the port by now.
 	if n.EPMDPort == 0 || n.portOpen(n.EPMDPort) && !n.epmdAnswers() {
 		n.EPMDPort = free[4]
 	}
 	return nil
 }
 
-// othersPorts returns the ports of all brokers in the folder that this one is in. One that is down now
+// knownPorts returns the ports of all brokers in the folder that this one is in. One that is down now
 // gets its ports again: its clients know no others, and go on trying.
-func (n *Node) othersPorts() (ports []int) {
+func (n *Node) knownPorts() (ports []int) {
 	states, _ := filepath.Glob(filepath.Join(filepath.Dir(n.Dir), "*", stateFile))
 	for _, state := range states {
 		var other Node
-		if text, err := os.ReadFile(state); err == nil && json.Unmarshal(text, &other) == nil && other.Name() != n.Name() {
+		if text, err := os.ReadFile(state); err == nil && json.Unmarshal(text, &other) == nil {
 			ports = append(ports, other.AMQPPort, other.ManagementPort, other.TLSPort, other.DistPort, other.EPMDPort)
 		}
 	}

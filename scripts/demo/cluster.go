@@ -170,8 +170,8 @@ func (s *stage) killNode(c *demoCluster, node int) {
 	s.must(c.nodes[node].Kill(s.ctx))
 }
 
-// killLeader kills the node that leads the queue. It returns which one that was, and how long no task was
-// confirmed.
+// killLeader kills the node that leads the queue. It returns which one that was, and how long after
+// the kill a task was confirmed.
 func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause time.Duration) {
 	leader = c.leader()
 	began := time.Now()

@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string) (err error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	var v *vhost
-	if len(chosen) > 1 || chosen[0].name != "cluster" { // which has brokers of its own
+	if len(chosen) > 1 || chosen[0].name != "cluster" { // the cluster has brokers of its own
 		if v, err = upVhost(ctx); err != nil {
 			return err
 		}

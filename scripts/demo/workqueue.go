@@ -46,7 +46,7 @@ func workqueue(s *stage) {
 	s.claim(shared < unfair, "fair dispatch shares the heavy tasks: the busier worker gets %d of the 4, not %d", shared, unfair)
 }
 
-// mostHeavy returns how many heavy tasks the worker got that got the most.
+// mostHeavy returns how many heavy tasks the busiest worker got.
 func mostHeavy(workers ...process) (most int) {
 	for _, worker := range workers {
 		heavy := 0

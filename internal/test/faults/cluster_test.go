@@ -128,7 +128,7 @@ type stream struct {
 	messages  []*amqp.Publishing // so far
 	confirmed map[string]int     // how often
 
-	twice bool // a task may be done again though its worker has gone on
+	twice bool // an acknowledged task may be done again
 }
 
 func newStream(t *testing.T, c *harness.Cluster, v *harness.Vhost, workersURL, publishersURL string, tasks int) *stream {
@@ -173,7 +173,7 @@ func newStream(t *testing.T, c *harness.Cluster, v *harness.Vhost, workersURL, p
 	return s
 }
 
-// number returns how many tasks were published so far, once or more often.
+// number returns how many different tasks there are so far.
 func (s *stream) number() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,7 @@ package lessons_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,22 @@ func TestATaskIsParkedAfterItsLastTry(t *testing.T) {
 				t.Errorf("its headers are %v", parked.Headers)
 			}
 		})
+	}
+}
+
+func TestACopyHasTheSendersHeadersAndNotTheBrokers(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	worker := harness.StartConsumer(t, v.URL, "retry_worker", "-pause=1ms", "-retries=1")
+	ch := harness.Channel(t, v.URL)
+	harness.PublishMessages(t, ch, "", "retry_tasks", amqp.Publishing{Headers: amqp.Table{"x-request-id": "7"}, Body: []byte("hopeless!!")})
+	worker.Await("now in retry_parked")
+	worker.Stop()
+	headers := harness.Get(t, ch, "retry_parked").Headers
+	delete(headers, "x-delivery-count") // it comes from the queue
+	want := amqp.Table{"x-request-id": "7", "attempts": int64(2), "error": "exclamation mark 2 of 2"}
+	if !maps.Equal(headers, want) {
+		t.Errorf("its headers are %v, want %v", headers, want)
 	}
 }
 

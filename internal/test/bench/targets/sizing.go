@@ -23,11 +23,11 @@ var steps = []step{
 
 var clusterCounts = []string{"1", "3", "10", "30"}
 
-// sizing returns a table of the steps: how many messages per second there are after each, and with which
+// sizing returns a table of the steps: how many messages per second each count has, and after which
 // count they no longer grow by a tenth.
 func (r *results) sizing() string {
 	var table strings.Builder
-	table.WriteString("\n| more of what | how many | messages/s | no longer grows by a tenth after |\n| --- | --- | --- | ---: |\n")
+	table.WriteString("\n| more of what | how many | messages/s | grows no more after |\n| --- | --- | --- | ---: |\n")
 	for _, s := range steps {
 		var rates []string
 		last, best, grows := 0.0, "", true
@@ -41,6 +41,9 @@ func (r *results) sizing() string {
 				best, last = count, rate
 			}
 			rates = append(rates, figure(rate))
+		}
+		if grows {
+			best = "more than " + best
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s | %s |\n", s.what, words(strings.Join(s.counts, " → ")), strings.Join(rates, " → "), words(best))
 	}
