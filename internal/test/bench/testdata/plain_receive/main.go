@@ -37,7 +37,7 @@ func main() {
 
 	for message := range messages {
 		fmt.Printf(" [x] Received %s\n", message.Body)
-		check(message.Ack(false)) // multiple: this message only, not all before it
+		check(message.Ack(false)) // false: this message only, not all before it
 	}
 }
 
