@@ -290,6 +290,8 @@ func (n *Node) do(ctx context.Context, native func() error, compose ...string) e
 // CtlCommand returns a command that runs rabbitmqctl on the node, without standard input.
 func (n *Node) CtlCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	switch {
+	case !n.Running() && n.Member > 0:
+		return nil, fmt.Errorf("node %d of the cluster does not run: make up-cluster starts it", n.Member)
 	case !n.Running():
 		return nil, errors.New("no broker is running that was started here (make up); " +
 			"for another one, run rabbitmqctl on its machine, as its administrator")

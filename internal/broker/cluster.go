@@ -168,8 +168,10 @@ func UpCluster(ctx context.Context, w Wish) (Server, error) {
 		return Server{}, err
 	}
 	what := "started"
-	if c.Running() {
+	if c[0].Running() && c[1].Running() && c[2].Running() {
 		what = "already up:"
+	} else if c.Running() {
+		what = "started the missing nodes of"
 	}
 	if err := c.Start(ctx); errors.Is(err, errPortTaken) {
 		return Server{}, fmt.Errorf("%w; a cluster takes %d and the two ports after it: stop what is there (make down), or choose others with AMQP_PORT=5680",

@@ -164,3 +164,14 @@ func TestTheFreePortsOfOtherBrokersAreLeftToThem(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeOfTheClusterThatIsDownSaysHowToStartIt(t *testing.T) {
+	cluster, err := OpenCluster(Config{Dir: filepath.Join(t.TempDir(), "down")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cluster[1].Ctl(t.Context(), "status")
+	if want := "node 2 of the cluster does not run: make up-cluster starts it"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
