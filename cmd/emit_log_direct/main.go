@@ -41,7 +41,7 @@ func run(ctx context.Context, url string, args []string) error {
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Direct: a message goes to the queues whose binding key equals its routing key.
-		// Not durable: gone after a restart of the broker, as in lesson 3.
+		// Not durable: a restart of the broker may remove it, as in lesson 3.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "direct_logs", Kind: amqp.ExchangeDirect, Durable: false}); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func run(ctx context.Context, url string, args []string) error {
 
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Topic: binding keys are patterns. A message goes to every queue with a pattern that
-		// matches its routing key. Not durable: gone after a restart of the broker.
+		// matches its routing key. Not durable: a restart of the broker may remove it.
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}

@@ -65,8 +65,8 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 					return err
 				}
 				time.Sleep(st.delay)
-				// Now the broker may forget the number. A stage that dies before this leaves
-				// it to another, and the result comes twice.
+				// Now the broker may forget the number. A stage that dies here leaves it to
+				// another, and the result comes twice.
 				return amqpx.Ack(number)
 			})
 		}

@@ -35,7 +35,7 @@ func (w *worker) run(ctx context.Context, url string) error {
 		if err != nil {
 			return err
 		}
-		// retry_parked, and for each pause a queue whose messages expire back into retry_tasks.
+		// retry_parked, and for each pause a wait queue, whose messages expire into retry_tasks.
 		if err := w.declareOthers(s, queue.Name); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (w *worker) run(ctx context.Context, url string) error {
 			if failure := work(task.Body, attempt); failure == nil {
 				program.Printf(" [x] Done")
 			} else {
-				// A copy goes to the wait queue of this try, or after the last to retry_parked.
+				// A copy goes to the wait queue of this try; after the last try, to retry_parked.
 				// Mandatory, confirmed: it is there, on disk, after this. Ctrl+C does not
 				// interrupt it: the task in hand is finished.
 				to := amqpx.Route{Exchange: "", RoutingKey: w.next(attempt), Mandatory: true}
@@ -64,8 +64,8 @@ func (w *worker) run(ctx context.Context, url string) error {
 				}
 				log.Printf("try %d of %d failed: %v; now in %s", attempt, w.retries+1, failure, to.RoutingKey)
 			}
-			// Last, when the task is done or its copy is safe: now the broker may forget it. A
-			// worker that dies just before this leaves two of it, but never none.
+			// Last, when the task is done or its copy is safe: now the broker may forget it. If
+			// a worker dies just before this, the task is repeated, but not lost.
 			if err := amqpx.Ack(task); err != nil {
 				return err
 			}

@@ -56,8 +56,8 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 			} else {
 				// Through the default exchange to the client's own queue. Not mandatory: a
 				// client that is gone needs no answer. Not confirmed: the broker gets the answer
-				// before the acknowledgement. If one is lost with the connection, so is the
-				// other, and the request is delivered again.
+				// before the acknowledgement. If the answer is lost with the connection, so is
+				// the acknowledgement, and the request is delivered again.
 				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
 				if err := s.PublishUnconfirmed(ctx, to, srv.answer(request)); err != nil {
 					return err
