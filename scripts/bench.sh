@@ -2,7 +2,7 @@
 # Runs the benchmarks on a RabbitMQ of their own, compares them with their targets, and writes the
 # figures into internal/test/bench, README.md and plots, and five of them into README.md.
 #
-#   scripts/bench.sh [ROUNDS]     4 rounds by default, which take a quarter of an hour
+#   scripts/bench.sh [ROUNDS]     4 rounds by default, which take twenty minutes
 #
 # Only figures of the same round are compared, because a shared machine gets faster and slower.
 # BROKER and RABBITMQ_ROOT choose where the broker comes from, as for `make up`. The raw figures

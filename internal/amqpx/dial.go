@@ -81,7 +81,7 @@ func parseAll(urls string) (all brokers, err error) {
 }
 
 // open opens a session with the first broker that answers. If none does, the error is one
-// that trying again may cure, if there is one.
+// that is neither incurable nor doubtful, if there is one.
 func (all brokers) open(ctx context.Context) (s *Session, err error) {
 	for i := range all {
 		b, known := all[0], all[0].known

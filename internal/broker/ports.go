@@ -61,11 +61,13 @@ func (n *Node) takePorts() error {
 	return nil
 }
 
-// knownPorts returns the ports of all brokers in the folder that this one is in. One that is down now
-// gets its ports again: its clients know no others, and go on trying.
+// knownPorts returns the ports of all brokers in the folder that this one is in, and in copies of the
+// repository there. One that is down now will listen on the same ports again: its clients know no others.
 func (n *Node) knownPorts() (ports []int) {
-	states, _ := filepath.Glob(filepath.Join(filepath.Dir(n.Dir), "*", stateFile))
-	for _, state := range states {
+	folder := filepath.Dir(n.Dir)
+	states, _ := filepath.Glob(filepath.Join(folder, "*", stateFile))
+	copies, _ := filepath.Glob(filepath.Join(folder, "*", "*", ".broker", "*", stateFile))
+	for _, state := range slices.Concat(states, copies) {
 		var other Node
 		if text, err := os.ReadFile(state); err == nil && json.Unmarshal(text, &other) == nil {
 			ports = append(ports, other.AMQPPort, other.ManagementPort, other.TLSPort, other.DistPort, other.EPMDPort)

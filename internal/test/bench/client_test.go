@@ -72,8 +72,8 @@ func clients(b *testing.B, url string) []*client {
 
 // A run is what a client has measured.
 type run struct {
-	n            int
-	seconds, cpu float64
+	n                   int
+	seconds, cpu, began float64 // began is not known of clients in other languages
 }
 
 // begin begins a run. The format and its arguments say what follows the number of messages.
@@ -87,8 +87,9 @@ func (c *client) begin(b *testing.B, role, queue string, n int, format string, a
 		if !c.lines.Scan() {
 			b.Fatalf("%s has ended", c.by)
 		}
-		_, err := fmt.Sscan(c.lines.Text(), &r.seconds, &r.cpu)
-		check(b, err)
+		if n, err := fmt.Sscan(c.lines.Text(), &r.seconds, &r.cpu, &r.began); n < 2 {
+			b.Fatal(err)
+		}
 		return r
 	}
 }

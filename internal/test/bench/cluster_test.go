@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,17 +96,18 @@ func (s *site) declare(b *testing.B, n int) (queues []string) {
 
 // rate lets n clients publish or consume total messages between them, each with a queue of its own if
 // there are so many. how ends each client's line. rate returns how many messages a second they did
-// together, by the time of the slowest.
+// together, from the first to begin until the last to end.
 func (s *site) rate(b *testing.B, n, total int, role string, queues []string, how string) float64 {
 	var ends []func() run
 	for i, c := range s.clients[:n] {
 		ends = append(ends, c.begin(b, role, queues[i%len(queues)], total/n, "%s", how))
 	}
-	slowest := 0.0
+	first, last := math.Inf(1), 0.0
 	for _, end := range ends {
-		slowest = max(slowest, end().seconds)
+		r := end()
+		first, last = min(first, r.began), max(last, r.began+r.seconds)
 	}
-	return float64(total/n*n) / slowest
+	return float64(total/n*n) / (last - first)
 }
 
 // loseNode kills a node while many sessions of one process consume. It measures how long after the kill
@@ -130,8 +132,8 @@ func (s *site) loseNode(b *testing.B, sessions int) {
 				if err != nil {
 					return err
 				}
-				consuming.Add(1)
 				consumes <- time.Now()
+				consuming.Add(1)
 				for range deliveries {
 				}
 				consuming.Add(-1)
@@ -142,8 +144,7 @@ func (s *site) loseNode(b *testing.B, sessions int) {
 				cancel()
 			}
 		})
-	}
-	for range sessions {
+		// One after another: of a thousand at once, some would wait too long for their first connection.
 		select {
 		case <-consumes:
 		case <-ctx.Done():

@@ -8,8 +8,9 @@
 //	publish QUEUE N BYTES WINDOW               persistent and mandatory messages, with confirms
 //	consume QUEUE N PREFETCH each|automatic    and how to acknowledge them
 //
-// Each run has a connection of its own. When it is over, Client prints how many seconds it took, and
-// how many seconds of processor time. The clients in ../../peers do the same.
+// Each run has a connection of its own. When it is over, Client prints how many seconds it took, how many
+// seconds of processor time, and when it began, as Unix time. The clients in ../../peers do the same, but
+// for the last.
 package main
 
 import (
@@ -83,7 +84,7 @@ func now() watch {
 
 func (w watch) print() {
 	end := now()
-	fmt.Println((end.start - w.start).Seconds(), (end.cpu - w.cpu).Seconds())
+	fmt.Println((end.start - w.start).Seconds(), (end.cpu - w.cpu).Seconds(), float64(began.Add(w.start).UnixMicro())/1e6)
 }
 
 func persistent(size int) amqp.Publishing {
