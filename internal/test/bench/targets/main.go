@@ -241,7 +241,7 @@ func parts() []part {
 		{"Lesson 2's tasks (heavy, light, heavy, light) with two workers:", "Dispatch/", [][]string{{"s/run", "x-best"}}},
 	}
 	for _, p := range plots {
-		all = append(all, part{fmt.Sprintf("![growth with %s](%s)", p.key, p.file), "Growth/" + p.key + "=", [][]string{p.columns}})
+		all = append(all, part{fmt.Sprintf("![Two charts over %s: %s, and %s](%s)", p.key, p.columns[0], p.columns[1], p.file), "Growth/" + p.key + "=", [][]string{p.columns}})
 	}
 	return append(all, []part{
 		{"One node, and three nodes on the same processors. Queues, each with a publisher (window 100) and a consumer (prefetch 100):",
@@ -297,7 +297,7 @@ func (r *results) five() (string, error) {
 			append(versus("amqpx", "plain", "msg/s", publish), versus("amqpx", "plain", "µs/msg", publish)...)},
 		{"consuming, with an acknowledgement each: %.2f times as fast, with %.2f of its processor time;",
 			append(versus("amqpx", "plain", "msg/s", consume), versus("amqpx", "plain", "µs/msg", consume)...)},
-		{"publishing, a thousand on their way: %.0f times as fast as one by one (10 bytes);",
+		{"publishing, a thousand on their way: %.0f times as fast as one by one;",
 			[][2]string{{publish + "/by=amqpx msg/s", "Publish/window=1/bytes=10/by=amqpx msg/s"}}},
 		{"lesson 2's tasks with prefetch 1: %.2f times the best possible time (no limit: %.2f);",
 			[][2]string{{"Dispatch/prefetch=1 x-best", ""}, {"Dispatch/prefetch=0 x-best", ""}}},

@@ -23,29 +23,29 @@ var steps = []step{
 
 var clusterCounts = []string{"1", "3", "10", "30"}
 
-// sizing returns a table of the steps: how many messages per second each count has, and after which
-// count they no longer grow by a tenth.
+// sizing returns a table of the steps: how many messages per second each count has, and the last count
+// that brought a tenth more than all before.
 func (r *results) sizing() string {
 	var table strings.Builder
 	table.WriteString("\n| more of what | how many | messages/s | grows no more after |\n| --- | --- | --- | ---: |\n")
 	for _, s := range steps {
 		var rates []string
-		last, best, grows := 0.0, "", true
+		best, of := 0.0, ""
 		for _, count := range s.counts {
 			values := r.series[fmt.Sprintf(s.series, count)]
 			if len(values) == 0 {
 				return "" // for lack of a cluster of our own
 			}
 			rate := median(values)
-			if grows = grows && rate >= 1.1*last; grows {
-				best, last = count, rate
+			if rate >= 1.1*best {
+				best, of = rate, count
 			}
 			rates = append(rates, figure(rate))
 		}
-		if grows {
-			best = "more than " + best
+		if of == s.counts[len(s.counts)-1] {
+			of = "more than " + of
 		}
-		fmt.Fprintf(&table, "| %s | %s | %s | %s |\n", s.what, words(strings.Join(s.counts, " → ")), strings.Join(rates, " → "), words(best))
+		fmt.Fprintf(&table, "| %s | %s | %s | %s |\n", s.what, words(strings.Join(s.counts, " → ")), strings.Join(rates, " → "), words(of))
 	}
 	return table.String()
 }
