@@ -30,7 +30,8 @@ func run(ctx context.Context, url string, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	// Give up after half a minute, or later if there are many numbers.
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second+time.Duration(len(numbers))*10*time.Millisecond)
 	defer cancel()
 
 	submission := rand.Text()
