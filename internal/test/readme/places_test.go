@@ -27,7 +27,8 @@ type place struct {
 }
 
 // Places are where the sections are read. A section that uses make needs a broker of its own, like the one
-// that make up starts. Two places have one, for one section after the other, and one place may have a cluster.
+// that make up starts. Two places have one, for one section after the other, and one place may have a cluster:
+// while it is in use, one of the two is not, for more nodes that start at once would take longer than a page says.
 // The other sections have virtual hosts of their own on the broker of all tests, several sections at a time.
 type places struct{ own, cluster, shared chan *place }
 
@@ -103,6 +104,8 @@ func (p places) take(t *testing.T, lesson int, blocks []*block) *place {
 		free <- at
 	})
 	if free == p.cluster {
+		other := <-p.own
+		t.Cleanup(func() { p.own <- other })
 		return at
 	}
 	if free == p.own {

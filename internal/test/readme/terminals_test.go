@@ -131,6 +131,7 @@ type terminal struct {
 	tty     *os.File
 	rename  *strings.Replacer
 	stopped bool
+	ended   bool
 	more    chan struct{} // gets a value when there is more to see
 	done    chan struct{} // closed when the commands have ended
 
@@ -180,6 +181,7 @@ func (at *place) open(t *testing.T, b *block, shown *output) *terminal {
 var (
 	overwritten = regexp.MustCompile(`[^\n]*\r|\x1b\[K`)
 	finishing   = " [!] finishing what is in hand; press CTRL+C again to leave at once"
+	interrupted = "^Csignal: interrupt\n"
 	away        = regexp.MustCompile(` \[!\] connect to .*; (connecting again|trying another broker)\n`)
 )
 
@@ -192,6 +194,10 @@ func (x *terminal) screen() string {
 	text = away.ReplaceAllString(text, notYet+"\n")
 	if !strings.Contains(x.shown.text, finishing) { // a busy machine may be slow to end a program
 		text = strings.ReplaceAll(text, finishing, "")
+	}
+	// With Ctrl+C, a terminal drops what it has not shown yet: now and then, the last line.
+	if x.ended && strings.HasSuffix(x.shown.text, interrupted) && !strings.HasSuffix(text, interrupted) {
+		text += interrupted
 	}
 	if x.stopped {
 		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "^C")
@@ -261,6 +267,7 @@ func (x *terminal) end() string {
 		x.await(func() bool { return x.shows(text) }) // then it ends by itself
 	}
 	x.awaitEnd()
+	x.ended = true
 	if !*writing && !x.shows(text) {
 		x.fail()
 	}
