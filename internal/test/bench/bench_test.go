@@ -8,12 +8,15 @@
 package bench_test
 
 import (
+	"context"
 	"flag"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -62,4 +65,42 @@ func declare(b *testing.B, vhost *harness.Vhost) (queue string, ch *amqp.Channel
 		check(b, err)
 	})
 	return "bench", ch
+}
+
+// openAmqpx opens a session that consumes, and waits until it does. It calls changed with 1 whenever the
+// session consumes, and with -1 when it no longer does.
+func openAmqpx(b *testing.B, url, queue string, changed func(int64)) (close func()) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	first := make(chan struct{}, 1)
+	var session sync.WaitGroup
+	session.Go(func() {
+		err := amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+			deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue})
+			if err != nil {
+				return err
+			}
+			changed(1)
+			select {
+			case first <- struct{}{}:
+			default: // nobody waits for a later session
+			}
+			for range deliveries {
+			}
+			changed(-1)
+			return nil
+		})
+		if err != nil {
+			b.Error(err)
+			cancel()
+		}
+	})
+	select {
+	case <-first:
+	case <-ctx.Done():
+	}
+	return func() {
+		cancel()
+		session.Wait()
+	}
 }

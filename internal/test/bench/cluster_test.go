@@ -1,18 +1,15 @@
 package bench_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
 )
@@ -121,35 +118,19 @@ func (s *site) loseNode(b *testing.B, sessions int) {
 
 	consumes := make(chan time.Time, 2*sessions)
 	var consuming atomic.Int64 // the broker also counts consumers whose node is dead
-	ctx, cancel := context.WithCancel(b.Context())
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
 	for range sessions {
-		all.Go(func() {
-			err := amqpx.Run(ctx, s.urls, func(session *amqpx.Session) error {
-				deliveries, err := session.Consume(ctx, amqpx.Consumer{Queue: queue})
-				if err != nil {
-					return err
-				}
+		defer openAmqpx(b, s.urls, queue, func(change int64) {
+			if change > 0 {
 				consumes <- time.Now()
-				consuming.Add(1)
-				for range deliveries {
-				}
-				consuming.Add(-1)
-				return nil
-			})
-			if err != nil {
-				b.Error(err)
-				cancel()
 			}
-		})
-		// One after another: of a thousand at once, some would wait too long for their first connection.
-		select {
-		case <-consumes:
-		case <-ctx.Done():
+			consuming.Add(change)
+		})()
+		if b.Failed() {
 			return
 		}
+	}
+	for range sessions {
+		<-consumes
 	}
 
 	killed := time.Now()

@@ -1,20 +1,17 @@
 package bench_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -44,7 +41,7 @@ func BenchmarkGrowth(b *testing.B) {
 		b.Run(fmt.Sprintf("sessions=%d", count), func(b *testing.B) {
 			queue, _ := declare(b, vhost)
 			inTurn(b,
-				twin{"amqpx", func(b *testing.B) { sessions(b, count, openAmqpx, vhost.URL, queue) }},
+				twin{"amqpx", func(b *testing.B) { sessions(b, count, openUnwatched, vhost.URL, queue) }},
 				twin{"plain", func(b *testing.B) { sessions(b, count, openPlain, vhost.URL, queue) }})
 		})
 	}
@@ -128,34 +125,8 @@ func sessions(b *testing.B, count int, open func(b *testing.B, url, queue string
 	b.ReportMetric(0, "ns/op")
 }
 
-func openAmqpx(b *testing.B, url, queue string) (close func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	consumes := make(chan struct{})
-	var session sync.WaitGroup
-	session.Go(func() {
-		err := amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-			deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue})
-			if err != nil {
-				return err
-			}
-			consumes <- struct{}{}
-			for range deliveries {
-			}
-			return nil
-		})
-		if err != nil {
-			b.Error(err)
-			cancel()
-		}
-	})
-	select {
-	case <-consumes:
-	case <-ctx.Done():
-	}
-	return func() {
-		cancel()
-		session.Wait()
-	}
+func openUnwatched(b *testing.B, url, queue string) (close func()) {
+	return openAmqpx(b, url, queue, func(int64) {})
 }
 
 func openPlain(b *testing.B, url, queue string) (close func()) {
