@@ -143,9 +143,13 @@ func TestTheFreePortsOfOtherBrokersAreLeftToThem(t *testing.T) {
 			continue
 		}
 		if theirs = append(theirs, port); len(theirs) == 5 {
+			dir := filepath.Join(folder, fmt.Sprint("b", port))
+			if port%8 == 0 { // in a copy of the repository
+				dir = filepath.Join(dir, "rabbitmq-tutorial", ".broker", "tutorial")
+			}
 			other := Node{TLSPort: theirs[0], DistPort: theirs[1], EPMDPort: theirs[2],
-				Config: Config{Dir: filepath.Join(folder, fmt.Sprint("b", port)), AMQPPort: theirs[3], ManagementPort: theirs[4]}}
-			if err := errors.Join(os.Mkdir(other.Dir, 0o755), other.save()); err != nil {
+				Config: Config{Dir: dir, AMQPPort: theirs[3], ManagementPort: theirs[4]}}
+			if err := errors.Join(os.MkdirAll(other.Dir, 0o755), other.save()); err != nil {
 				t.Fatal(err)
 			}
 			theirs = nil
