@@ -63,6 +63,7 @@ func (n *Node) takePorts() error {
 
 // knownPorts returns the ports of all brokers in the folder that this one is in, and in copies of the
 // repository there. One that is down now will listen on the same ports again: its clients know no others.
+// A damaged state has no ports: Open tells that.
 func (n *Node) knownPorts() (ports []int) {
 	folder := filepath.Dir(n.Dir)
 	states, _ := filepath.Glob(filepath.Join(folder, "*", stateFile))

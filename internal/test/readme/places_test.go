@@ -27,8 +27,8 @@ type place struct {
 }
 
 // Places are where the sections are read. A section that uses make needs a broker of its own, like the one
-// that make up starts. Two places have one, for one section after the other, and one place may have a cluster:
-// while it is in use, one of the two is not, for more nodes that start at once would take longer than a page says.
+// that make up starts. Two places have one, for one section after the other, and one place may have a cluster.
+// While the cluster runs, only one of the two is in use: more nodes at once start more slowly than the pages show.
 // The other sections have virtual hosts of their own on the broker of all tests, several sections at a time.
 type places struct{ own, cluster, shared chan *place }
 

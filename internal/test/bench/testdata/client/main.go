@@ -9,8 +9,8 @@
 //	consume QUEUE N PREFETCH each|automatic    and how to acknowledge them
 //
 // Each run has a connection of its own. When it is over, Client prints how many seconds it took, how many
-// seconds of processor time, and when it began, as Unix time. The clients in ../../peers do the same, but
-// for the last.
+// seconds of processor time, and when it began, as Unix time. The clients in ../../peers print the first
+// two.
 package main
 
 import (
