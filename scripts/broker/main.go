@@ -87,7 +87,11 @@ func run(ctx context.Context, args []string) error {
 			log.Print("nothing to stop: no broker that was started here is running")
 			return nil
 		}
-		log.Printf("stopping the broker %s, which takes some seconds; its data stays", node.Name())
+		what := "broker "
+		if cluster.Running() {
+			what = "cluster "
+		}
+		log.Printf("stopping the %s, which takes some seconds; its data stays", what+node.Name())
 		return errors.Join(node.Stop(ctx), cluster.Stop(ctx))
 	case command == "kill" && len(args) == 0:
 		node, err := chooseNode(cluster, os.Getenv("NODE"))
