@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,29 +129,20 @@ func TestEPMDPortIsGivenUpToSomebodyElse(t *testing.T) {
 	}
 }
 
-// All ports but five belong to brokers that are down, and will want them again.
+// All ports below 28600 belong to brokers that are down, and will want them again. The hundred that are
+// left are enough, whatever else runs on this machine.
 func TestTheFreePortsOfOtherBrokersAreLeftToThem(t *testing.T) {
-	free, err := FreePorts(5)
-	if err != nil {
-		t.Fatal(err)
-	}
+	const free = 28_600
 	folder := t.TempDir()
-	var theirs []int
-	for port := 23_000; port < 29_000; port += 4 {
-		if slices.Contains(free, port) {
-			continue
+	for port := 23_000; port < free; port += 20 {
+		dir := filepath.Join(folder, fmt.Sprint("b", port))
+		if port%40 == 0 { // in a copy of the repository
+			dir = filepath.Join(dir, "rabbitmq-tutorial", ".broker", "tutorial")
 		}
-		if theirs = append(theirs, port); len(theirs) == 5 {
-			dir := filepath.Join(folder, fmt.Sprint("b", port))
-			if port%8 == 0 { // in a copy of the repository
-				dir = filepath.Join(dir, "rabbitmq-tutorial", ".broker", "tutorial")
-			}
-			other := Node{TLSPort: theirs[0], DistPort: theirs[1], EPMDPort: theirs[2],
-				Config: Config{Dir: dir, AMQPPort: theirs[3], ManagementPort: theirs[4]}}
-			if err := errors.Join(os.MkdirAll(other.Dir, 0o755), other.save()); err != nil {
-				t.Fatal(err)
-			}
-			theirs = nil
+		other := Node{TLSPort: port, DistPort: port + 4, EPMDPort: port + 8,
+			Config: Config{Dir: dir, AMQPPort: port + 12, ManagementPort: port + 16}}
+		if err := errors.Join(os.MkdirAll(other.Dir, 0o755), other.save()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	node, err := Open(Config{Dir: filepath.Join(folder, "mine")})
@@ -163,7 +153,7 @@ func TestTheFreePortsOfOtherBrokersAreLeftToThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, port := range []int{node.AMQPPort, node.ManagementPort, node.DistPort, node.EPMDPort} {
-		if !slices.Contains(free, port) {
+		if port < free {
 			t.Errorf("it took port %d, which is another broker's", port)
 		}
 	}
