@@ -30,7 +30,7 @@ func run(ctx context.Context, url string, _ []string) error {
 			return err
 		}
 		// Printing takes no time, so the prefetch may be large.
-		if err := s.Qos(100, 0, false); err != nil {
+		if err := s.Qos(100); err != nil {
 			return err
 		}
 		// AutoAck false: the broker keeps each result until we acknowledge it.

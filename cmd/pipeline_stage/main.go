@@ -42,7 +42,7 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 			}
 		}
 		// With a prefetch of 100, a hundred numbers are in hand at once.
-		if err := s.Qos(st.prefetch, 0, false); err != nil {
+		if err := s.Qos(st.prefetch); err != nil {
 			return err
 		}
 		inHand, untilError := errgroup.WithContext(ctx)

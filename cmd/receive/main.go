@@ -31,9 +31,8 @@ func run(ctx context.Context, url string, _ []string) error {
 			return err
 		}
 		// Prefetch: the broker sends at most 30 messages ahead of our acknowledgements, so
-		// that a long queue does not end up in our memory. (0: no limit in bytes. false: the
-		// limit is for each consumer.)
-		if err := s.Qos(30, 0, false); err != nil {
+		// that a long queue does not end up in our memory.
+		if err := s.Qos(30); err != nil {
 			return err
 		}
 		// AutoAck false: the broker keeps each message until we acknowledge it.

@@ -40,7 +40,7 @@ func run(ctx context.Context, url string, _ []string) error {
 		}
 		// The broker sends at most 30 lines ahead of our acknowledgements. AutoAck false: it
 		// keeps each line until we acknowledge it.
-		if err := s.Qos(30, 0, false); err != nil {
+		if err := s.Qos(30); err != nil {
 			return err
 		}
 		logs, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})

@@ -40,7 +40,7 @@ func (w *worker) run(ctx context.Context, url string) error {
 			return err
 		}
 		// One task at a time, which the broker keeps until we acknowledge it.
-		if err := s.Qos(1, 0, false); err != nil {
+		if err := s.Qos(1); err != nil {
 			return err
 		}
 		tasks, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})

@@ -76,7 +76,7 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 
 		// ReplyTo names the queue for the answer. The server copies CorrelationId to it.
 		// The request is neither mandatory nor confirmed: a missing answer says enough. We
-		// ignore the error, because it means that the session is lost: see below.
+		// ignore the error: the session is lost, or ctx has ended. Either ends the wait below.
 		_ = l.PublishUnconfirmed(ctx, amqpx.Route{Exchange: "", RoutingKey: "rpc_queue", Mandatory: false}, amqp.Publishing{
 			ContentType:   "text/plain",
 			ReplyTo:       l.replies,

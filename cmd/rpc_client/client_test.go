@@ -51,34 +51,19 @@ type peer struct {
 
 func newPeer(t *testing.T, v *harness.Vhost) *peer {
 	t.Helper()
-	conn, err := amqp.Dial(v.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	ch, err := conn.Channel()
-	if err == nil {
-		_, err = ch.QueueDeclare("rpc_queue", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests, err := ch.Consume("rpc_queue", "", true, false, false, false, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &peer{ch, requests}
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "rpc_queue")
+	return &peer{ch, harness.Consume(t, ch, "rpc_queue", 0)}
 }
 
+// request waits for the next request.
 func (p *peer) request(t *testing.T) amqp.Delivery {
 	t.Helper()
-	select {
-	case request := <-p.requests:
-		return request
-	case <-time.After(soon):
-		t.Fatal("no request")
+	request := harness.Next(t, p.requests)
+	if err := request.Ack(false); err != nil {
+		t.Fatal(err)
 	}
-	panic("unreachable")
+	return request
 }
 
 func (p *peer) answer(t *testing.T, request amqp.Delivery, correlationID, body string) {

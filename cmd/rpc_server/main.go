@@ -40,7 +40,7 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 			return err
 		}
 		// Fair dispatch, as in lesson 2: with a prefetch of 1, a busy server gets no request.
-		if err := s.Qos(srv.prefetch, 0, false); err != nil {
+		if err := s.Qos(srv.prefetch); err != nil {
 			return err
 		}
 		// AutoAck false: if this server dies, its request goes to another.

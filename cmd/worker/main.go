@@ -44,7 +44,7 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 		}
 		// Fair dispatch: with a prefetch of 1, the broker sends no second task before the
 		// first is acknowledged. (0: no limit in bytes. false: for each consumer.)
-		if err := s.Qos(w.prefetch, 0, false); err != nil {
+		if err := s.Qos(w.prefetch); err != nil {
 			return err
 		}
 		// Without -auto-ack, the broker keeps each task until we acknowledge it.

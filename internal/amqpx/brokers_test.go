@@ -96,12 +96,7 @@ func TestBrokerThatLetsInButFailsIsPutOff(t *testing.T) {
 func TestErrorThatMayPassIsTheOneOfSeveral(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "amqp://" + socket.Addr().String() + "/"
-	socket.Close()
+	nobody := "amqp://" + nobody(t) + "/"
 	wrong := strings.Replace(v.URL, "guest:guest@", "guest:S3cret@", 1)
 	for range 8 { // in either order
 		err := amqpx.Run(t.Context(), wrong+","+nobody, func(*amqpx.Session) error { return nil })

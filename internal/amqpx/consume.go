@@ -15,18 +15,17 @@ type Consumer struct {
 	AutoAck bool // the broker forgets each message as it sends it: do not acknowledge then
 }
 
-// Qos limits how many deliveries the broker sends to each consumer ahead of its
-// acknowledgements: to prefetchCount, 0 for no limit. Call it before Consume. prefetchSize must
-// be 0 for RabbitMQ. If global is true, the consumers of the channel share the limit.
+// Qos limits how many deliveries the broker sends to a consumer ahead of its acknowledgements:
+// to prefetch, 0 for no limit. Call it before Consume.
 //
 // See https://www.rabbitmq.com/docs/consumer-prefetch.
-func (s *Session) Qos(prefetchCount, prefetchSize int, global bool) error {
-	return s.call("set the prefetch count", func() error { return s.Channel.Qos(prefetchCount, prefetchSize, global) })
+func (s *Session) Qos(prefetch int) error {
+	return s.call("set the prefetch count", func() error { return s.Channel.Qos(prefetch, 0, false) })
 }
 
 // Consume starts a consumer and returns its deliveries. They end with ctx, with the
 // session, and when the broker cancels the consumer, for instance because its queue
-// was deleted. After the last two, [Run] calls its function again with a new session.
+// was deleted. Unless ctx ended, [Run] then calls its function again with a new session.
 //
 // Call Qos first: to a consumer without a limit, the broker sends the whole queue. When
 // the session ends, the deliveries that the loop has not taken go back to the queue.
@@ -77,5 +76,5 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 //
 // See https://www.rabbitmq.com/docs/confirms#acknowledgement-modes.
 func Ack(d amqp.Delivery) error {
-	return during("acknowledge", d.Ack(false))
+	return annotate("acknowledge", d.Ack(false))
 }

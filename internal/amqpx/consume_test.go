@@ -18,7 +18,7 @@ import (
 )
 
 // The deliveries end with ctx. The one in hand is acknowledged, and what was delivered ahead
-// is back in the queue, in order and without a mark.
+// is back in the queue, in order and marked as redelivered.
 func TestConsumerEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -82,7 +82,7 @@ func TestWhatWasDeliveredAheadGoesBack(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			err := runRecovered(ctx, v.URL, failed, func(s *amqpx.Session) error {
-				if err := s.Qos(test.n, 0, false); err != nil {
+				if err := s.Qos(test.n); err != nil {
 					return err
 				}
 				deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
@@ -296,7 +296,7 @@ func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
 	harness.Publish(t, quorumQueue(t, v), "", "q", harness.Numbered("", 2)...)
 	var lost *amqp.Delivery
 	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-		if err := s.Qos(2, 0, false); err != nil {
+		if err := s.Qos(2); err != nil {
 			return err
 		}
 		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
@@ -339,7 +339,7 @@ func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) 
 			return nil
 		}
 	}
-	if err := s.Qos(n, 0, false); err != nil {
+	if err := s.Qos(n); err != nil {
 		t.Error(err)
 	}
 	deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name})

@@ -12,7 +12,7 @@ type Queue struct {
 	Name      string     // "": the broker makes up a name
 	Durable   bool       // the queue is still there after a restart of the broker
 	Exclusive bool       // only this connection may use it, and it is deleted with the connection
-	Type      string     // such as amqp.QueueTypeQuorum; "": the broker's default, a classic queue
+	Type      string     // such as amqp.QueueTypeQuorum; "": the virtual host's default, normally classic
 	Arguments amqp.Table // further ones, such as x-message-ttl
 }
 
@@ -69,11 +69,11 @@ func (s *Session) QueueBind(b Binding) error {
 // after the end of Run's ctx.
 func (s *Session) call(what string, ask func() error) error {
 	defer s.socket.CutAfter(s.ctx)()
-	return during(what, s.write(s.ctx, ask))
+	return annotate(what, s.write(s.ctx, ask))
 }
 
-// during says in the error what failed, if there is one.
-func during(what string, err error) error {
+// annotate says in the error what failed, if there is one.
+func annotate(what string, err error) error {
 	if err == nil {
 		return nil
 	}

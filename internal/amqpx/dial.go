@@ -23,7 +23,8 @@ import (
 // dialTimeout bounds everything from the name look-up to the open channel.
 const dialTimeout = 5 * time.Second
 
-// A broker that refuses a log-in without a word hangs up three seconds later.
+// refusalTime tells a refused log-in from a cut connection: a broker that refuses one hangs up without
+// a word, three seconds later.
 const refusalTime = 2 * time.Second
 
 // ErrURL is wrapped in the error for a broker address that is not an AMQP URI.
@@ -60,7 +61,7 @@ type brokers []*broker
 
 type broker struct {
 	url, address, host string
-	known              bool // it has answered before, or the user knows that it does not
+	tried              bool // the user has been told if it failed
 }
 
 // parseAll reads URLs with commas between them. Their order is random, so that clients spread.
@@ -82,10 +83,11 @@ func parseAll(urls string) (all brokers, err error) {
 
 // open opens a session with the first broker that answers. If none does, the error is one
 // that is neither incurable nor doubtful, if there is one.
-func (all brokers) open(ctx context.Context) (s *Session, err error) {
+func (all brokers) open(ctx context.Context) (*Session, error) {
+	var err error
 	for i := range all {
-		b, known := all[0], all[0].known
-		b.known = true
+		b, tried := all[0], all[0].tried
+		b.tried = true
 		s, failure := b.open(ctx)
 		if failure == nil || ctx.Err() != nil {
 			return s, failure
@@ -93,7 +95,7 @@ func (all brokers) open(ctx context.Context) (s *Session, err error) {
 		if err == nil || !incurable(failure) && !doubtful(failure) {
 			err = failure
 		}
-		if !known && (i < len(all)-1 || err != failure) {
+		if !tried && (i < len(all)-1 || err != failure) {
 			log.Printf("%v; trying another broker", failure)
 		}
 		all.putOff()
@@ -102,7 +104,11 @@ func (all brokers) open(ctx context.Context) (s *Session, err error) {
 }
 
 // putOff moves the first broker to the end. It costs no time there, unless all others fail too.
-func (all brokers) putOff() { copy(all, append(all[1:], all[0])) }
+func (all brokers) putOff() {
+	first := all[0]
+	copy(all, all[1:])
+	all[len(all)-1] = first
+}
 
 // open opens a session, within five seconds or until ctx ends.
 func (b *broker) open(ctx context.Context) (s *Session, err error) {

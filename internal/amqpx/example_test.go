@@ -48,7 +48,7 @@ func Example_consumer() {
 		if err != nil {
 			return err
 		}
-		if err := s.Qos(1, 0, false); err != nil {
+		if err := s.Qos(1); err != nil {
 			return err
 		}
 		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name, AutoAck: false})

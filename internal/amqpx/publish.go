@@ -12,8 +12,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// lastConfirm is how long a message of a delivery in hand may wait for its confirm after Ctrl+C.
+// lastConfirm is how long the result of a delivery in hand may wait for its confirm after the end of Run's ctx.
 const lastConfirm = 5 * time.Second
+
+var errLastConfirm = fmt.Errorf("not within %v of the end", lastConfirm)
 
 var (
 	// ErrUnroutable says that no queue took a mandatory message: it is gone.
@@ -48,17 +50,21 @@ func (to Route) String() string {
 // headers a MessageId each: a returned one is told apart by exchange, routing key, MessageId
 // and body.)
 //
-// The error wraps [ErrUnroutable] if the message was mandatory and no queue took it,
-// [ErrNacked], an [*amqp.Error] if the broker refused it with a reason (403
-// ACCESS_REFUSED, 404 NOT_FOUND for the exchange), or [ErrUnconfirmed] if ctx or the
-// session ended first. (If ctx ended before the message was written, it is the cause of
-// that.) Return the error to [Run], and after a lost session the message
-// is published again in the next one. The end of ctx costs the session only if this
-// message is still being written a second later.
+// The error wraps
+//   - [ErrUnroutable] if the message was mandatory and no queue took it;
+//   - [ErrNacked] if the broker could not take it;
+//   - an [*amqp.Error] if the broker refused it with a reason: 403 ACCESS_REFUSED, or 404 NOT_FOUND
+//     for the exchange;
+//   - [ErrUnconfirmed] if ctx or the session ended while it was on its way;
+//   - the cause of ctx's end if that came first: nothing was sent.
 //
-// For what a delivery in hand leads to, ctx may be one without an end, such as
-// [context.WithoutCancel] makes. When Run's ctx ends, it is then bounded to five seconds: a broker
-// that blocks publishers may never confirm.
+// Return the error to [Run], and after a lost session the message is published again in the
+// next one. The end of ctx costs the session only if this message is still being written a
+// second later.
+//
+// To publish the result of a delivery in hand, pass [context.WithoutCancel] of Run's ctx. Once
+// that has ended, the wait is bounded to five seconds: a broker that blocks publishers may never
+// confirm.
 //
 // See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
 func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
@@ -71,10 +77,12 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 		return context.Cause(ctx)
 	}
 	if ctx.Done() == nil { // without an end
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.ctx, func() { time.AfterFunc(lastConfirm, cancel) })()
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(s.ctx, func() {
+			time.AfterFunc(lastConfirm, func() { cancel(errLastConfirm) })
+		})()
 	}
 	confirm, err := s.publishDeferred(ctx, to, msg)
 	if err != nil {
@@ -102,8 +110,8 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 	return ErrNacked
 }
 
-// unconfirmed says why there will be no confirm. A refusal closes the channel. The messages
-// to the exchange that it names were refused; the others are in doubt.
+// unconfirmed says why there will be no confirm. A refusal closes the channel. All messages
+// to the exchange that it names count as refused; the others are in doubt.
 func (s *Session) unconfirmed(ctx context.Context, to Route, broken error) error {
 	var refusal *amqp.Error
 	if errors.As(broken, &refusal) && strings.Contains(refusal.Reason, "exchange '"+cmp.Or(to.Exchange, "amq.default")+"'") {
@@ -160,17 +168,23 @@ func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 // mandatory: nobody would hear of its return. Any number of goroutines may call it at once.
 //
 // The message is published even if ctx has ended: it may be the answer to a request in
-// hand. An error says that the session is lost. It is also lost if the message is still
+// hand. But nobody waits after that for others that are publishing: the error is then the cause
+// of ctx's end. Any other error says that the session is lost. So it is if the message is still
 // being written a second after the end of ctx.
 func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
-	return during("publish to "+to.String(), s.write(ctx, func() error {
-		return s.PublishWithContext(context.WithoutCancel(ctx), to.Exchange, to.RoutingKey, false, false, msg)
-	}))
+	err := s.write(ctx, func() error {
+		return s.Publish(to.Exchange, to.RoutingKey, false, false, msg)
+	})
+	if err != nil {
+		return fmt.Errorf("publish to %s: %w", to, err)
+	}
+	return nil
 }
 
 // write lets one goroutine at a time write to the channel: a message goes out in several
-// frames, and no other method may come between them. A goroutine waits for its turn until
-// ctx ends; if its write is stuck for a second more, the connection is cut.
+// frames, and no other method may come between them. (Acknowledgements need no turn: a lock of
+// the library keeps them out.) A goroutine waits for its turn until ctx ends; if its write is
+// stuck for a second more, the connection is cut.
 func (s *Session) write(ctx context.Context, call func() error) error {
 	select {
 	case s.writing <- struct{}{}: // even if ctx has ended

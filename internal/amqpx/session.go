@@ -55,9 +55,9 @@ type Session struct {
 	watch  sync.WaitGroup     // goroutines that end with the connection
 
 	ends      []func(done bool) // each ends a consumer
-	cancelled error             // why deliveries ended that nobody had stopped
+	cancelled error             // set when deliveries end without our doing
 
-	ctx        context.Context // of Run, for what takes none
+	ctx        context.Context // Run's, for methods that take none
 	writing    chan struct{}   // holds an element while somebody writes to the channel
 	confirming bool            // the channel is in confirm mode
 
@@ -92,7 +92,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		undone  error // what fn returned last
 		lost    error // why there is no session; nil before the first one
 		told    string
-		doubted time.Time      // since when every error was one that may pass
+		doubted time.Time      // since when all errors were doubtful ones
 		pause   = minPause / 2 // the last pause
 	)
 	all, err := parseAll(url)
@@ -107,7 +107,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			}
 			lost = err
 		} else {
-			if lost != nil && !errors.Is(lost, ErrNacked) {
+			if lost != nil && !errors.Is(lost, ErrNacked) { // after that, the connection was not lost
 				log.Printf("connected again, to %s", all[0].host)
 				told = ""
 			}
@@ -116,7 +116,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			switch {
 			case lost == nil && !errors.Is(undone, ErrNacked) || incurable(undone):
 				return undone
-			case isCode(lost, amqp.AccessRefused): // of a message or an acknowledgement
+			case incurable(lost): // of an acknowledgement, or of a message that nobody waits for
 				return lost
 			case time.Since(opened) > maxPause:
 				pause = minPause / 2
@@ -157,18 +157,18 @@ func isCode(err error, codes ...int) bool {
 	return errors.As(err, &e) && e.Server && slices.Contains(codes, e.Code)
 }
 
-// incurable reports whether the broker will refuse again what it has refused. Three refusals may
-// pass: a virtual host that is down may be starting, a limit that is reached may count a
-// connection that is already dead, and an acknowledgement may have come too late.
+// incurable reports whether the broker will refuse again what it has refused. Three such refusals
+// are temporary: a virtual host that is down may be starting, a limit that is reached may count
+// a connection that is already dead, and an acknowledgement may have come too late.
 func incurable(err error) bool {
 	var e *amqp.Error
-	passing := errors.As(err, &e) && (strings.HasSuffix(e.Reason, "is down") || strings.HasSuffix(e.Reason, "is reached") ||
+	temporary := errors.As(err, &e) && (strings.HasSuffix(e.Reason, "is down") || strings.HasSuffix(e.Reason, "is reached") ||
 		strings.Contains(e.Reason, "delivery acknowledgement on channel"))
-	return !passing && isCode(err, amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented, amqp.NotAllowed)
+	return !temporary && isCode(err, amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented, amqp.NotAllowed)
 }
 
-// doubtful reports whether the error may pass. What fn has declared, somebody may have
-// deleted before it was used. On a slow network, a connection that breaks during the log-in
+// doubtful reports whether trying again may help, or may not: Run does it for maxDoubt. What fn
+// has declared, somebody may have deleted before it was used. On a slow network, a connection that breaks during the log-in
 // looks like a refused one. And a queue refuses messages while it has no leader, which is
 // until its replicas have elected one.
 func doubtful(err error) bool {
@@ -178,7 +178,7 @@ func doubtful(err error) bool {
 // run calls fn and closes the session. It returns what fn could not do, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
 func (s *Session) run(fn func(*Session) error) (undone, lost error) {
-	done := false // nor is it after a panic
+	done := false // and stays so if fn panics
 	defer func() { s.close(done) }()
 	undone = fn(s)
 	done = undone == nil
@@ -209,7 +209,7 @@ func (s *Session) broken() error {
 // towards the delivery limit, and does not count what goes back with a nack.
 func (s *Session) close(done bool) {
 	defer time.AfterFunc(socket.Patience, s.socket.Cut).Stop()
-	s.writing <- struct{}{} // or the cut frees whoever is stuck in a write
+	s.writing <- struct{}{} // the cut frees whoever is stuck in a write
 	defer func() { <-s.writing }()
 	for _, end := range s.ends {
 		end(done)

@@ -31,22 +31,32 @@ func TestRunReturnsWhatTheFunctionReturns(t *testing.T) {
 	harness.Eventually(t, time.Minute, "no connection is left", func() bool { return v.Connections() == 0 })
 }
 
-func TestRunTellsWhyThereIsNoConnection(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
+// nobody returns the address of a port that nobody listens on.
+func nobody(t *testing.T) string {
+	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := socket.Addr().String()
-	socket.Close()
+	defer socket.Close()
+	return socket.Addr().String()
+}
 
+// refused reports whether err is the broker's refusal with this reply code.
+func refused(err error, code int) bool {
+	var refusal *amqp.Error
+	return errors.As(err, &refusal) && refusal.Code == code
+}
+
+func TestRunTellsWhyThereIsNoConnection(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
 	for what, test := range map[string]struct {
 		url string
 		is  error
 	}{
 		"not a URL":      {"nonsense", amqpx.ErrURL},
-		"nobody listens": {"amqp://guest:S3cret@" + nobody + "/", nil},
+		"nobody listens": {"amqp://guest:S3cret@" + nobody(t) + "/", nil},
 		"wrong password": {strings.Replace(v.URL, "guest:guest@", "guest:S3cret@", 1), amqp.ErrCredentials},
 		"unknown vhost":  {v.URL + "-of-nobody", nil},
 	} {
@@ -118,9 +128,34 @@ func TestOtherArgumentsEndRun(t *testing.T) {
 			calls++
 			return declare(s)
 		})
-		var refusal *amqp.Error
-		if !errors.As(err, &refusal) || refusal.Code != amqp.PreconditionFailed || calls != 1 || !strings.HasPrefix(err.Error(), name+": ") {
+		if !refused(err, amqp.PreconditionFailed) || calls != 1 || !strings.HasPrefix(err.Error(), name+": ") {
 			t.Errorf("Run = %v after %d calls", err, calls)
 		}
+	}
+}
+
+// The second acknowledgement is a mistake of the program, which another session does not mend.
+func TestASecondAcknowledgementEndsRun(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	harness.Publish(t, quorumQueue(t, v), "", "q", harness.Numbered("", 10)...)
+	calls := 0
+	err := amqpx.Run(t.Context(), v.URL, func(s *amqpx.Session) error {
+		calls++
+		deliveries, err := s.Consume(t.Context(), amqpx.Consumer{Queue: "q"})
+		if err != nil {
+			return err
+		}
+		for d := range deliveries {
+			for range 2 {
+				if err := amqpx.Ack(d); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if !refused(err, amqp.PreconditionFailed) || calls != 1 {
+		t.Errorf("Run = %v after %d calls", err, calls)
 	}
 }

@@ -3,6 +3,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -148,12 +149,7 @@ func (p *Program) parse(args []string) error {
 	if err != nil {
 		return err
 	}
-	if p.url == "" {
-		p.url = os.Getenv("AMQP_URL")
-	}
-	if p.url == "" {
-		p.url = defaultURL
-	}
+	p.url = cmp.Or(p.url, os.Getenv("AMQP_URL"), defaultURL)
 	return nil
 }
 

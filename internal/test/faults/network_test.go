@@ -242,7 +242,7 @@ func TestFlakyNetworkLosesNoConfirmedMessage(t *testing.T) {
 	allReceived := make(chan struct{})
 	go func() {
 		consumed <- amqpx.Run(ctx, ofConsumer.through(vhost.URL, ""), func(s *amqpx.Session) error {
-			if err := s.Qos(30, 0, false); err != nil {
+			if err := s.Qos(30); err != nil {
 				return err
 			}
 			deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "hello"})

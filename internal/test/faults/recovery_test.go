@@ -269,7 +269,7 @@ func TestLateAcknowledgementHitsNoOtherMessage(t *testing.T) {
 				if again {
 					<-takenOver
 				}
-				if err := s.Qos(5, 0, false); err != nil {
+				if err := s.Qos(5); err != nil {
 					return err
 				}
 				deliveries, err := s.Consume(t.Context(), amqpx.Consumer{Queue: "tasks"})

@@ -148,7 +148,7 @@ var errEnded = errors.New("the deliveries ended")
 func consumeAmqpx(queue string, n, prefetch int, autoAck bool) error {
 	ctx := context.Background()
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		if err := s.Qos(prefetch, 0, false); err != nil {
+		if err := s.Qos(prefetch); err != nil {
 			return err
 		}
 		start := now()
@@ -172,7 +172,7 @@ func consumeAmqpx(queue string, n, prefetch int, autoAck bool) error {
 		}
 		// The broker handles a channel's methods in order: after this answer, it has the last
 		// acknowledgement.
-		if err := s.Qos(prefetch, 0, false); err != nil {
+		if err := s.Qos(prefetch); err != nil {
 			return err
 		}
 		start.print()

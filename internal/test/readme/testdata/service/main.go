@@ -59,7 +59,7 @@ func book(ctx context.Context, s *amqpx.Session, ledger *os.File, booked map[str
 	if err != nil {
 		return err
 	}
-	if err := s.Qos(10, 0, false); err != nil {
+	if err := s.Qos(10); err != nil {
 		return err
 	}
 	orders, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name})
