@@ -51,7 +51,7 @@ func FromEnv() (w Wish, err error) {
 		}
 	}
 	if root := os.Getenv("RABBITMQ_ROOT"); root != "" {
-		w.Root, _ = filepath.Abs(root) // it could fail only if repository has failed
+		w.Root, _ = filepath.Abs(root) // fails only without a working directory, which repository has found
 	}
 	if file := os.Getenv("BROKER_CONFIG"); file != "" {
 		text, err := os.ReadFile(file)

@@ -21,7 +21,7 @@ func TestKindIsChosen(t *testing.T) {
 		"forced, and the engine is up":    {Compose, "", true, Compose},
 		"forced, though none is up":       {Compose, "", false, ""},
 		"a root folder is named":          {"", "/root4", true, Native},
-		"external is nothing to be begun": {External, "", true, ""},
+		"external cannot be started": {External, "", true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := chooseKind(Config{Kind: test.wanted, Root: test.root}, func() bool { return test.engine })
