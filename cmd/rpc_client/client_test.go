@@ -8,7 +8,6 @@ import (
 	"log"
 	"math/big"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,13 +33,6 @@ func newClient(t *testing.T, v *harness.Vhost) (context.Context, *Client) {
 		cancel()
 	})
 	return ctx, client
-}
-
-func startServer(t *testing.T, v *harness.Vhost) *harness.Process {
-	t.Helper()
-	server := harness.Start(t, v.URL, "rpc_server")
-	server.Await("Awaiting RPC requests")
-	return server
 }
 
 // A peer is a server that is not rpc_server, and answers as a test wants.
@@ -104,7 +96,7 @@ func next(t *testing.T, done <-chan result) result {
 func TestACallBringsItsAnswer(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	startServer(t, v)
+	harness.StartConsumer(t, v.URL, "rpc_server")
 	ctx, client := newClient(t, v)
 	for n, want := range map[int]string{0: "0", 1: "1", 30: "832040", 100: "354224848179261915075"} {
 		if got, err := client.Call(ctx, n); err != nil || got.String() != want {
@@ -115,36 +107,6 @@ func TestACallBringsItsAnswer(t *testing.T) {
 		if got, err := client.Call(ctx, n); got != nil || err == nil || !strings.Contains(err.Error(), "the server refused: n is ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("Call(%d) = %v, %v, want %s", n, got, err, want)
 		}
-	}
-}
-
-// One client serves many goroutines, and each gets its own answer.
-func TestCallFromManyGoroutines(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	startServer(t, v)
-	startServer(t, v)
-	ctx, client := newClient(t, v)
-
-	const callers, calls = 20, 15
-	want := []*big.Int{big.NewInt(0), big.NewInt(1)}
-	for n := 2; n < callers*calls; n++ {
-		want = append(want, new(big.Int).Add(want[n-1], want[n-2]))
-	}
-	var running sync.WaitGroup
-	for caller := range callers {
-		running.Go(func() {
-			for i := range calls {
-				n := i*callers + caller
-				if got, err := client.Call(ctx, n); err != nil || got.Cmp(want[n]) != 0 {
-					t.Errorf("Call(%d) = %v, %v, want %v", n, got, err, want[n])
-				}
-			}
-		})
-	}
-	running.Wait()
-	if n := v.Connections(); n > 3 { // of two servers and one client
-		t.Errorf("there are %d connections", n)
 	}
 }
 
@@ -175,6 +137,9 @@ func TestAnswersMayComeInAnyOrder(t *testing.T) {
 		}
 		answered[call.n] = true
 	}
+	if n := v.Connections(); n != 2 { // the server's and the client's
+		t.Errorf("there are %d connections", n)
+	}
 }
 
 // Answers that nobody asked for, or that come twice or too late, are ignored.
@@ -200,6 +165,7 @@ func TestAnswersThatNobodyWaitsForAreIgnored(t *testing.T) {
 	for _, id := range []string{"", "0", "-1", "18446744073709551616", "else's", request.CorrelationId + "0", " " + request.CorrelationId} {
 		server.answer(t, request, id, "666")
 	}
+	harness.PublishMessages(t, server.Channel, "", request.ReplyTo, amqp.Publishing{CorrelationId: "0", Type: "error"})
 	server.answer(t, request, request.CorrelationId, "2")
 	server.answer(t, request, request.CorrelationId, "3")
 	if call := next(t, done); call.n != 2 || call.err != nil || call.value.String() != "2" {
@@ -211,52 +177,6 @@ func TestAnswersThatNobodyWaitsForAreIgnored(t *testing.T) {
 	server.answer(t, request, request.CorrelationId, "4")
 	if call := next(t, done); call.n != 4 || call.err != nil || call.value.String() != "4" {
 		t.Errorf("call %d: %v, %v", call.n, call.value, call.err)
-	}
-}
-
-func TestRequestFollowsTheWireContract(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	server := newPeer(t, v)
-	ctx, client := newClient(t, v) // ctx ends in a minute
-	done := make(chan result, 2)
-	start(ctx, client, 12, done)
-	request := server.request(t)
-	var left int
-	if _, err := fmt.Sscan(request.Expiration, &left); err != nil || left < 1000 || left > 60_000 {
-		t.Errorf("the request expires after %q ms", request.Expiration)
-	}
-	if string(request.Body) != "12" || !strings.HasPrefix(request.ReplyTo, "amq.gen-") || request.CorrelationId == "" {
-		t.Errorf("the request is %q, reply_to %q, correlation_id %q", request.Body, request.ReplyTo, request.CorrelationId)
-	}
-	start(context.Background(), client, 13, done)
-	if request := server.request(t); request.Expiration != "" {
-		t.Errorf("a request without a deadline expires after %q ms", request.Expiration)
-	}
-}
-
-func TestACallGivesUpAtItsDeadlineAndSoDoesItsRequest(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ctx, client := newClient(t, v)
-
-	harness.Eventually(t, soon, "the client has its queue for the answers", func() bool { return len(v.Queues()) == 2 })
-	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-	defer cancel()
-	if got, err := client.Call(short, 1); got != nil || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("no server: %v, %v", got, err)
-	}
-	if got, err := client.Call(short, 1); got != nil || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a context that has ended: %v, %v", got, err)
-	}
-
-	// The request that was given up has left the queue: a server gets only later ones.
-	harness.Eventually(t, soon, "no request is left", func() bool { return v.Queue("rpc_queue").Ready == 0 })
-	server := newPeer(t, v)
-	done := make(chan result, 1)
-	start(ctx, client, 2, done)
-	if request := server.request(t); string(request.Body) != "2" {
-		t.Errorf("a request that was given up is delivered: %q", request.Body)
 	}
 }
 
@@ -279,34 +199,4 @@ func TestCloseEndsCalls(t *testing.T) {
 		t.Errorf("Call after Close = %v, %v", got, err)
 	}
 	client.Close() // twice does no harm
-}
-
-func TestCallsFailWithWhatKeepsTheClientFromTheBroker(t *testing.T) {
-	t.Parallel()
-	client := NewClient(t.Context(), "nonsense")
-	defer client.Close()
-	for range 2 {
-		if got, err := client.Call(t.Context(), 1); got != nil || err == nil || !strings.Contains(err.Error(), "not an AMQP URL") {
-			t.Errorf("Call = %v, %v", got, err)
-		}
-	}
-}
-
-// The caller does not notice a lost connection: the client asks again.
-func TestALostConnectionIsNoConcernOfTheCallers(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ctx, client := newClient(t, v)
-	done := make(chan result, 2)
-	start(ctx, client, 10, done)
-	harness.Eventually(t, soon, "the request is in the queue", func() bool { return v.HasQueue("rpc_queue") && v.Queue("rpc_queue").Ready > 0 })
-	v.CloseConnections("test")
-	start(ctx, client, 20, done)
-	startServer(t, v)
-	for range 2 {
-		call := next(t, done)
-		if want := map[int]string{10: "55", 20: "6765"}[call.n]; call.err != nil || call.value.String() != want {
-			t.Errorf("call %d: %v, %v, want %s", call.n, call.value, call.err, want)
-		}
-	}
 }

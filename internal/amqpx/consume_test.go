@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,46 +15,6 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 	"rabbitmq-tutorial/internal/harness"
 )
-
-// The deliveries end with ctx. The one in hand is acknowledged, and what was delivered ahead
-// is back in the queue, in order and marked as redelivered.
-func TestConsumerEndsWithTheContext(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ch := quorumQueue(t, v)
-	harness.Publish(t, ch, "", "q", harness.Numbered("", 10)...)
-	var got []string
-	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
-		if err != nil {
-			return err
-		}
-		for d := range deliveries {
-			got = append(got, string(d.Body))
-			if len(got) == 3 {
-				harness.Eventually(t, time.Minute, "the rest is delivered ahead", func() bool { return v.Queue("q").Ready == 0 })
-				cancel()
-			}
-			if err := amqpx.Ack(d); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil || !slices.Equal(got, harness.Numbered("", 3)) {
-		t.Errorf("Run = %v, deliveries %q", err, got)
-	}
-	harness.Eventually(t, time.Minute, "the rest is back, and only our own connection left", func() bool {
-		return v.Queue("q").Ready == 7 && v.Connections() == 1
-	})
-	for _, want := range harness.Numbered("", 10)[3:] {
-		if d, ok, err := ch.Get("q", true); string(d.Body) != want || !d.Redelivered {
-			t.Errorf("%q came back (%v, %v, redelivered: %v), want %q", d.Body, ok, err, d.Redelivered, want)
-		}
-	}
-}
 
 // What was delivered ahead goes back in order. RabbitMQ 4 counts failed attempts apart from
 // deliveries, and must count one only for the delivery that the function failed at.
@@ -146,30 +105,6 @@ func runRecovered(ctx context.Context, url string, panicked error, fn func(*amqp
 	return amqpx.Run(ctx, url, fn)
 }
 
-// If the function leaves its loop early, others get the rest.
-func TestALoopThatIsLeftEarlyLeavesTheRest(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		if _, err := s.DeclareQueue(q); err != nil {
-			t.Error(err)
-		}
-		harness.Publish(t, harness.Channel(t, v.URL), "", "q", "one", "two", "three")
-		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		for d := range deliveries {
-			if err := amqpx.Ack(d); err != nil {
-				t.Error(err)
-			}
-			break
-		}
-	})
-	harness.Eventually(t, time.Minute, "two messages are back", func() bool { return v.Queue("q").Ready == 2 })
-}
-
 // With automatic acknowledgement the broker forgets what it has delivered: nothing comes back.
 func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 	t.Parallel()
@@ -202,52 +137,6 @@ func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
 	}
 }
 
-// Whatever ends its deliveries, a consumer starts anew: it declares, consumes, and gets what is
-// published then.
-func TestConsumerStartsAnew(t *testing.T) {
-	t.Parallel()
-	for what, cut := range map[string]func(*harness.Vhost){
-		"the queue is deleted":     func(v *harness.Vhost) { v.DeleteQueue("q") },
-		"the connection is closed": func(v *harness.Vhost) { v.CloseConnections("test") },
-	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			v := harness.NewVhost(t)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			var got []string
-			err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-				if _, err := s.DeclareQueue(q); err != nil {
-					return err
-				}
-				deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
-				if err != nil {
-					return err
-				}
-				if err := s.PublishConfirmed(ctx, toQ, text(fmt.Sprint("message ", len(got)+1))); err != nil {
-					return err
-				}
-				for d := range deliveries {
-					got = append(got, string(d.Body))
-					if err := amqpx.Ack(d); err != nil {
-						return err
-					}
-					if len(got) == 3 {
-						cancel()
-					} else {
-						cut(v)
-					}
-				}
-				return nil
-			})
-			// The connection may be closed before the acknowledgement has arrived.
-			if err != nil || len(got) < 3 || got[0] != "message 1" {
-				t.Errorf("Run = %v, deliveries %q", err, got)
-			}
-		})
-	}
-}
-
 // Of 300 deliveries, all but the first are acknowledged one by one, in any order. No
 // acknowledgement is lost at the end of the session: only the first message comes back.
 func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
@@ -262,10 +151,24 @@ func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 			t.Parallel()
 			for range 5 {
 				v := harness.NewVhost(t)
+				harness.Publish(t, quorumQueue(t, v), "", "q", harness.Numbered("", 301)...)
 				session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
 					ctx, cancel := context.WithCancel(ctx)
 					defer cancel()
-					deliveries := consumed(t, ctx, s, 301, 300) // one is delivered and not looked at
+					if err := s.Qos(301); err != nil {
+						t.Error(err)
+					}
+					messages, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					var deliveries []amqp.Delivery
+					for d := range messages {
+						if deliveries = append(deliveries, d); len(deliveries) == 300 { // one is delivered and not looked at
+							break
+						}
+					}
 					if end.before {
 						cancel()
 					}
@@ -278,106 +181,18 @@ func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {
 						cancel()
 					}
 				})
-				if got := left(t, v, 2); !slices.Equal(got, []string{"1", "301"}) {
-					t.Errorf("the queue has %q", got)
+				v.AwaitReady("q", 2)
+				harness.Eventually(t, time.Minute, "the consumer has given back what it held", func() bool { return v.Queue("q").Consumers == 0 })
+				var left []string
+				for _, d := range v.Drain("q") {
+					left = append(left, string(d.Body))
+				}
+				if slices.Sort(left); !slices.Equal(left, []string{"1", "301"}) {
+					t.Errorf("the queue has %q", left)
 				}
 			}
 		})
 	}
-}
-
-// Delivery tags begin with 1 in every session. A late acknowledgement of a lost session's
-// delivery fails, and acknowledges nothing in the next session.
-func TestAcknowledgementsEndWithTheirSession(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	harness.Publish(t, quorumQueue(t, v), "", "q", harness.Numbered("", 2)...)
-	var lost *amqp.Delivery
-	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-		if err := s.Qos(2); err != nil {
-			return err
-		}
-		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q"})
-		if err != nil {
-			return err
-		}
-		for d := range deliveries {
-			if lost == nil {
-				lost = &d
-				v.CloseConnections("a test")
-				harness.Eventually(t, time.Minute, "the session is lost", s.IsClosed)
-				return amqpx.Ack(d)
-			}
-			if err := amqpx.Ack(*lost); !errors.Is(err, amqp.ErrClosed) {
-				t.Errorf("acknowledging a delivery of the lost session: %v", err)
-			}
-			return nil
-		}
-		return errors.New("the deliveries ended")
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	if got := left(t, v, 2); !slices.Equal(got, harness.Numbered("", 2)) {
-		t.Errorf("the queue has %q", got)
-	}
-}
-
-// consumed waits until n messages are delivered, and takes some of them.
-func consumed(t *testing.T, ctx context.Context, s *amqpx.Session, n, some int) []amqp.Delivery {
-	t.Helper()
-	queue, err := s.DeclareQueue(q)
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	for _, body := range harness.Numbered("", n) {
-		if err := s.PublishConfirmed(ctx, toQ, text(body)); err != nil {
-			t.Error(err)
-			return nil
-		}
-	}
-	if err := s.Qos(n); err != nil {
-		t.Error(err)
-	}
-	deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: queue.Name})
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	var all []amqp.Delivery
-	for d := range deliveries {
-		if all = append(all, d); len(all) == some {
-			break
-		}
-	}
-	if len(all) < some {
-		t.Errorf("%d of %d messages were delivered", len(all), some)
-	}
-	return all
-}
-
-// left waits until the queue "q" has n messages ready, takes them, and returns their bodies in
-// order.
-func left(t *testing.T, v *harness.Vhost, n int) []string {
-	t.Helper()
-	harness.Eventually(t, time.Minute, fmt.Sprintf("%d messages are back in the queue", n), func() bool {
-		q := v.Queue("q")
-		return q.Ready == n && q.Consumers == 0 // a consumer that is gone has given back what it held
-	})
-	ch := harness.Channel(t, v.URL)
-	var bodies []string
-	for range n {
-		d, ok, err := ch.Get("q", true)
-		if err != nil || !ok {
-			t.Fatalf("after %q: %v, %v", bodies, ok, err)
-		}
-		bodies = append(bodies, string(d.Body))
-	}
-	slices.Sort(bodies)
-	return bodies
 }
 
 // quorumQueue declares the queue "q" and returns a channel of a client of its own.

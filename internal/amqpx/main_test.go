@@ -1,7 +1,6 @@
 package amqpx_test
 
 import (
-	"os"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -10,10 +9,7 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-func TestMain(m *testing.M) {
-	os.Setenv("AMQP_URL", os.Getenv("TEST_AMQP_URL")) // for the examples
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // q is the queue of most tests, and toQ the way there.
 var (

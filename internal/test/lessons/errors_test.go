@@ -253,22 +253,13 @@ func TestOtherArgumentsAreRefused(t *testing.T) {
 // Another connection has declared the queue exclusive.
 func TestQueueInExclusiveUseIsNamed(t *testing.T) {
 	t.Parallel()
-	for queue, names := range map[string][]string{
-		"hello": {"send", "receive"}, "task_queue": {"new_task", "worker"}, "rpc_queue": {"rpc_server", "rpc_client"},
-		"pipeline_numbers": {"pipeline_submit", "pipeline_stage"}, "pipeline_results": {"pipeline_stage", "pipeline_collect"},
-		"retry_tasks": {"retry_task", "retry_worker"},
-	} {
-		t.Run(queue, func(t *testing.T) {
-			t.Parallel()
-			v := harness.NewVhost(t)
-			if _, err := harness.Channel(t, v.URL).QueueDeclare(queue, true, false, true, false, nil); err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range names {
-				wantFailure(t, v.URL, name, `declare queue "`+queue+`": RESOURCE_LOCKED`,
-					"Another connection uses the queue exclusively; stop that program first")
-			}
-		})
+	v := harness.NewVhost(t)
+	if _, err := harness.Channel(t, v.URL).QueueDeclare("hello", true, false, true, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"send", "receive"} {
+		wantFailure(t, v.URL, name, `declare queue "hello": RESOURCE_LOCKED`,
+			"Another connection uses the queue exclusively; stop that program first")
 	}
 }
 
@@ -284,8 +275,6 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 		{"send", ".*", no, ".*", []string{`publish to queue "hello"`, "exchange 'amq.default'"}},
 		{"receive", no, ".*", ".*", []string{`declare queue "hello"`, "queue 'hello'"}},
 		{"receive", ".*", ".*", no, []string{`consume from queue "hello"`, "queue 'hello'"}},
-		{"new_task", ".*", no, ".*", []string{`publish to queue "task_queue"`, "exchange 'amq.default'"}},
-		{"worker", ".*", ".*", no, []string{`consume from queue "task_queue"`, "queue 'task_queue'"}},
 		{"emit_log", no, ".*", ".*", []string{`declare exchange "logs"`, "exchange 'logs'"}},
 		{"emit_log", ".*", no, ".*", []string{`publish to exchange "logs"`, "exchange 'logs'"}},
 		{"receive_logs", no, ".*", ".*", []string{`declare exchange "logs"`, "exchange 'logs'"}},
@@ -293,18 +282,11 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 		{"receive_logs", ".*", no, ".*", []string{`to exchange "logs"`, "queue 'amq.gen"}},
 		{"receive_logs", ".*", ".*", "amq.gen.*", []string{`to exchange "logs"`, "exchange 'logs'"}},
 		{"receive_logs", ".*", ".*", "logs", []string{`consume from queue "amq.gen`, "queue 'amq.gen"}},
-		{"emit_log_direct", ".*", no, ".*", []string{`publish to exchange "direct_logs"`, "exchange 'direct_logs'"}},
-		{"receive_logs_direct", ".*", ".*", "amq.gen.*", []string{`to exchange "direct_logs"`, "exchange 'direct_logs'"}},
-		{"emit_log_topic", ".*", no, ".*", []string{`publish to exchange "topic_logs"`, "exchange 'topic_logs'"}},
-		{"receive_logs_topic", ".*", ".*", "amq.gen.*", []string{`to exchange "topic_logs"`, "exchange 'topic_logs'"}},
 		{"rpc_server", ".*", ".*", no, []string{`consume from queue "rpc_queue"`, "queue 'rpc_queue'"}},
 		{"rpc_client", no, ".*", ".*", []string{`declare queue "rpc_queue"`, "queue 'rpc_queue'"}},
 		{"rpc_client", ".*", no, ".*", []string{"exchange 'amq.default'"}},
-		{"pipeline_submit", ".*", no, ".*", []string{`publish to queue "pipeline_numbers"`, "exchange 'amq.default'"}},
 		{"pipeline_stage", "pipeline_numbers", ".*", ".*", []string{`declare queue "pipeline_results"`, "queue 'pipeline_results'"}},
 		{"pipeline_stage", ".*", ".*", no, []string{`consume from queue "pipeline_numbers"`, "queue 'pipeline_numbers'"}},
-		{"pipeline_collect", ".*", ".*", no, []string{`consume from queue "pipeline_results"`, "queue 'pipeline_results'"}},
-		{"retry_task", ".*", no, ".*", []string{`publish to queue "retry_tasks"`, "exchange 'amq.default'"}},
 		{"retry_worker", ".*", no, ".*", []string{`declare queue "retry_wait_1"`, "exchange 'amq.default'"}}, // it leads there
 		{"retry_worker", ".*", ".*", no, []string{`declare queue "retry_wait_1"`, "queue 'retry_wait_1'"}},
 	} {

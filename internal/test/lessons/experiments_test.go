@@ -86,16 +86,6 @@ func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
 		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
 }
 
-func TestARequeuedTaskComesBackAtOnce(t *testing.T) {
-	t.Parallel()
-	p := harness.Run(t, harness.NewVhost(t).URL, 0, "requeue")
-	var tries int
-	if _, err := fmt.Sscanf(p.Stdout()[0], " [x] Tried the same task %d times in a second", &tries); err != nil || tries < 10 {
-		t.Errorf("it printed:\n%s", p.Output())
-	}
-	t.Logf("%d tries in a second", tries)
-}
-
 func TestAMessageThatWaitsHoldsUpThoseBehindIt(t *testing.T) {
 	t.Parallel()
 	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "head_of_line"),

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -83,28 +81,6 @@ func TestHostileKeysArePrintedOnOneLine(t *testing.T) {
 	direct.Await("the end")
 	direct.Stop()
 	wantStdout(t, direct, harness.WaitingForLogs, " [x] :body", " [x] "+longest+":body", " [x] the end:.")
-}
-
-// The programs ignore a message's other properties.
-func TestOtherPropertiesDoNotMatter(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	receive := harness.StartConsumer(t, v.URL, "receive")
-	ch := harness.Channel(t, v.URL)
-	long := strings.Repeat("\x1b", 255)
-	harness.PublishMessages(t, ch, "", "hello", amqp.Publishing{
-		Body:            []byte("body"),
-		ContentType:     "image/png\x1b[2J",
-		ContentEncoding: "gzip",
-		Priority:        255,
-		CorrelationId:   long, ReplyTo: long, MessageId: long, Type: "error", AppId: long,
-		Headers: amqp.Table{"x-death": "not a list", "nested": amqp.Table{"a": []any{int64(1), nil, true, 1.5}}},
-	})
-	harness.Publish(t, ch, "", "hello", "next")
-	receive.Await("next")
-	receive.Stop()
-	wantStdout(t, receive, harness.WaitingForMessages, " [x] Received body", " [x] Received next")
-	wantStderr(t, receive)
 }
 
 // A publisher sends its arguments unchanged, and prints them escaped.

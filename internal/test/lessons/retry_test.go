@@ -2,7 +2,6 @@ package lessons_test
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -58,22 +57,6 @@ func TestATaskIsParkedAfterItsLastTry(t *testing.T) {
 				t.Errorf("its headers are %v", parked.Headers)
 			}
 		})
-	}
-}
-
-func TestACopyHasTheSendersHeadersAndNotTheBrokers(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	worker := harness.StartConsumer(t, v.URL, "retry_worker", "-pause=1ms", "-retries=1")
-	ch := harness.Channel(t, v.URL)
-	harness.PublishMessages(t, ch, "", "retry_tasks", amqp.Publishing{Headers: amqp.Table{"x-request-id": "7"}, Body: []byte("hopeless!!")})
-	worker.Await("now in retry_parked")
-	worker.Stop()
-	headers := harness.Get(t, ch, "retry_parked").Headers
-	delete(headers, "x-delivery-count") // it comes from the queue
-	want := amqp.Table{"x-request-id": "7", "attempts": int64(2), "error": "exclamation mark 2 of 2"}
-	if !maps.Equal(headers, want) {
-		t.Errorf("its headers are %v, want %v", headers, want)
 	}
 }
 
@@ -153,7 +136,7 @@ func TestACopyIsTheTask(t *testing.T) {
 	sent := amqp.Publishing{
 		ContentType: "image/png", ContentEncoding: "gzip", DeliveryMode: amqp.Persistent, Priority: 9, CorrelationId: long, ReplyTo: long,
 		Expiration: "600000", MessageId: long, Timestamp: time.Unix(1_000_000_000, 0).UTC(), Type: long, UserId: "guest", AppId: long,
-		Headers: amqp.Table{"trace": "abc", "nested": amqp.Table{"a": []any{int64(1), nil, true, 1.5}}, "when": time.Unix(1, 0).UTC()},
+		Headers: amqp.Table{"trace": "abc", "x-request-id": "7", "nested": amqp.Table{"a": []any{int64(1), nil, true, 1.5}}, "when": time.Unix(1, 0).UTC()},
 	}
 	for _, h := range append(hostile, struct{ raw, printed string }{huge, ""}) {
 		sent.Body = []byte(h.raw + "!!!")

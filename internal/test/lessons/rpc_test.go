@@ -14,35 +14,6 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-func TestRPCAnswersEveryCall(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	server := harness.StartConsumer(t, v.URL, "rpc_server")
-
-	client := harness.Run(t, v.URL, 0, "rpc_client")
-	wantStdout(t, client, " [x] Requesting fib(30)", " [.] Got 832040")
-	wantStderr(t, client)
-
-	client = harness.Run(t, v.URL, 0, "rpc_client", "0", "1", "2", "90")
-	got := client.Stdout()
-	slices.Sort(got[4:]) // the answers come in any order
-	want := []string{
-		" [x] Requesting fib(0)", " [x] Requesting fib(1)", " [x] Requesting fib(2)", " [x] Requesting fib(90)",
-		" [.] Got 0", " [.] Got 1", " [.] Got 1", " [.] Got 2880067194370816120",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("stdout is %q, want %q", got, want)
-	}
-
-	server.Stop()
-	computed := server.Stdout()
-	slices.Sort(computed[2:]) // calls that are made at once come in any order
-	if want := []string{harness.AwaitingRequests, " [.] fib(30)", " [.] fib(0)", " [.] fib(1)", " [.] fib(2)", " [.] fib(90)"}; !slices.Equal(computed, want) {
-		t.Errorf("the server's stdout is %q, want %q", computed, want)
-	}
-	wantStderr(t, server)
-}
-
 // Several servers share the requests, and every call gets its own answer.
 func TestServersShareTheCalls(t *testing.T) {
 	t.Parallel()
@@ -140,27 +111,6 @@ func TestRequestExpiresWithItsCall(t *testing.T) {
 	}
 }
 
-// The client reports each refusal.
-func TestClientTellsEveryRefusal(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	server := harness.StartConsumer(t, v.URL, "rpc_server")
-	client := harness.Run(t, v.URL, 1, "rpc_client", "--", "10001", "10", "10002", "-3")
-	client.Await(" [.] Got 55")
-	got := client.Stderr()
-	slices.Sort(got)
-	want := []string{
-		" [!] fib(-3): the server refused: n is -3; it must not be negative",
-		" [!] fib(10001): the server refused: n is too large; the largest here is 10000",
-		" [!] fib(10002): the server refused: n is too large; the largest here is 10000",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("stderr is %q, want %q", got, want)
-	}
-	server.Stop()
-	wantStdout(t, server, harness.AwaitingRequests, " [.] fib(10)")
-}
-
 // answersTo makes the answer queue of a client that is not rpc_client and may request anything, and
 // consumes the answers.
 func answersTo(t *testing.T, ch *amqp.Channel) (replyTo string, answers <-chan amqp.Delivery) {
@@ -220,67 +170,6 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 		}
 	}
 	server.Stop()
-}
-
-func TestClientIgnoresStrayAnswers(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7")
-	v.AwaitReady("rpc_queue", 1) // the call is on its way
-	queues := v.Queues()
-	replies := queues[slices.IndexFunc(queues, func(q string) bool { return q != "rpc_queue" })]
-	harness.PublishMessages(t, harness.Channel(t, v.URL), "", replies, []amqp.Publishing{
-		{CorrelationId: "", Body: []byte("1")},
-		{CorrelationId: "0", Body: []byte("1")},
-		{CorrelationId: "2", Body: []byte("1")},
-		{CorrelationId: "-1", Body: []byte("1")},
-		{CorrelationId: " 1", Body: []byte("1")},
-		{CorrelationId: "18446744073709551616", Body: []byte("1")},
-		{CorrelationId: "somebody else's \x1b[2J", Body: []byte("1")},
-		{CorrelationId: "2", Type: "error", Body: []byte("stray")},
-		{CorrelationId: strings.Repeat("1", 255), Body: []byte("")},
-	}...)
-	harness.StartConsumer(t, v.URL, "rpc_server")
-	if status := client.Wait(); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	wantStdout(t, client, " [x] Requesting fib(7)", " [.] Got 13")
-	wantStderr(t, client)
-}
-
-// A server that is not rpc_server may answer anything.
-func TestClientChecksTheAnswer(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		answer amqp.Publishing
-		status int
-		line   string
-	}{
-		{amqp.Publishing{Body: []byte("13")}, 0, " [.] Got 13"},
-		{amqp.Publishing{Body: []byte("")}, 1, ` [!] fib(7): the answer is not a number: ""`},
-		{amqp.Publishing{Body: []byte("thirteen")}, 1, ` [!] fib(7): the answer is not a number: "thirteen"`},
-		{amqp.Publishing{Body: []byte("\x1b[2J" + strings.Repeat("x", 1<<20))}, 1, ` [!] fib(7): the answer is not a number: "\x1b[2Jxxxxxxxxxxxxxxxx"`},
-		{amqp.Publishing{Type: "error", Body: []byte("no\x1b[2J\nno")}, 1, ` [!] fib(7): the server refused: no\x1b[2J\nno`},
-		{amqp.Publishing{Type: "error"}, 1, ` [!] fib(7): the server refused: `},
-	} {
-		t.Run(test.line, func(t *testing.T) {
-			t.Parallel()
-			v := harness.NewVhost(t)
-			ch := harness.Channel(t, v.URL)
-			harness.DeclareQueue(t, ch, "rpc_queue")
-			requests := harness.Consume(t, ch, "rpc_queue", 0)
-			client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "7")
-			request := harness.Next(t, requests)
-			test.answer.CorrelationId = request.CorrelationId
-			harness.PublishMessages(t, ch, "", request.ReplyTo, test.answer)
-			if status := client.Wait(); status != test.status {
-				t.Errorf("exit status %d, want %d", status, test.status)
-			}
-			if printed := append(client.Stdout(), client.Stderr()...); !slices.Equal(printed, []string{" [x] Requesting fib(7)", test.line}) {
-				t.Errorf("printed:\n%s\nwant %q", client.Output(), test.line)
-			}
-		})
-	}
 }
 
 // The client prints each of several refusals so that it cannot drive the terminal.

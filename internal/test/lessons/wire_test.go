@@ -113,25 +113,6 @@ func declared(v *harness.Vhost) (all []string) {
 	return all
 }
 
-// The programs use what another port has declared first.
-func TestProgramsUseWhatAnotherPortHasDeclared(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ch := harness.Channel(t, v.URL)
-	for _, queue := range []string{"hello", "task_queue", "rpc_queue", "pipeline_numbers", "pipeline_results", "retry_tasks", "retry_parked"} {
-		harness.DeclareQueue(t, ch, queue)
-	}
-	for exchange, kind := range map[string]string{"logs": "fanout", "direct_logs": "direct", "topic_logs": "topic"} {
-		harness.DeclareExchange(t, ch, exchange, kind)
-	}
-	for _, program := range harness.Publishers() {
-		harness.Run(t, v.URL, 0, program)
-	}
-	for _, c := range harness.Consumers() {
-		c.Start(t, v.URL)
-	}
-}
-
 func TestTemporaryQueueGoesWithItsReceiver(t *testing.T) {
 	t.Parallel()
 	for _, c := range harness.Consumers() {

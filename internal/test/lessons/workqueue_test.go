@@ -114,17 +114,6 @@ func TestRoundRobinGivesTheBusyWorkerItsTurn(t *testing.T) {
 	}
 }
 
-func TestWorkerHoldsAsManyTasksAsItsPrefetch(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ch := harness.Channel(t, v.URL)
-	harness.DeclareQueue(t, ch, "task_queue")
-	harness.Publish(t, ch, "", "task_queue", harness.Numbered("task.", 5)...)
-	worker := harness.StartConsumer(t, v.URL, "worker", forEver, "-prefetch", "3")
-	worker.Await("Received")
-	v.AwaitQueue("task_queue", 2, 3)
-}
-
 func TestAutoAckLosesTasks(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
