@@ -7,7 +7,6 @@ import (
 	"log"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -74,30 +73,6 @@ func TestEachWaySurvivesALostSession(t *testing.T) {
 				t.Errorf("the queue has %d of %d messages", q.Ready, n)
 			}
 		})
-	}
-}
-
-// A lost connection leaves messages without a confirm. The error does not call that a refusal,
-// even if no session follows.
-func TestLostSessionIsNoRefusal(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	for range 4 {
-		ctx, cancel := context.WithCancel(t.Context())
-		var ending sync.WaitGroup
-		published := 0
-		err := publishInBatches(ctx, v.URL, loadOf(1_000_000), func() {
-			if published++; published == 1 {
-				ending.Go(func() {
-					v.CloseConnections("a test")
-					cancel()
-				})
-			}
-		})
-		ending.Wait()
-		if err == nil || errors.Is(err, amqpx.ErrNacked) {
-			t.Errorf("after %d messages: %v", published, err)
-		}
 	}
 }
 

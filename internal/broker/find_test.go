@@ -15,13 +15,13 @@ func TestKindIsChosen(t *testing.T) {
 		engine bool
 		want   Kind // "": an error
 	}{
-		"an engine answers":               {"", "", true, Compose},
-		"no engine answers":               {"", "", false, Native},
-		"forced, though an engine is up":  {Native, "", true, Native},
-		"forced, and the engine is up":    {Compose, "", true, Compose},
-		"forced, though none is up":       {Compose, "", false, ""},
-		"a root folder is named":          {"", "/root4", true, Native},
-		"external cannot be started": {External, "", true, ""},
+		"an engine answers":              {"", "", true, Compose},
+		"no engine answers":              {"", "", false, Native},
+		"forced, though an engine is up": {Native, "", true, Native},
+		"forced, and the engine is up":   {Compose, "", true, Compose},
+		"forced, though none is up":      {Compose, "", false, ""},
+		"a root folder is named":         {"", "/root4", true, Native},
+		"external cannot be started":     {External, "", true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := chooseKind(Config{Kind: test.wanted, Root: test.root}, func() bool { return test.engine })

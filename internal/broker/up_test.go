@@ -14,19 +14,6 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// config returns the Config of a broker for this test, of the kind that `make test` uses. Its name
-// begins like the shared broker's: see harness.StartBroker.
-func config(t *testing.T, suffix string) broker.Config {
-	t.Helper()
-	wish, err := broker.FromEnv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	wish.Dir = os.Getenv("TEST_BROKER") + "-" + suffix
-	wish.AMQPPort, wish.ManagementPort = 0, 0
-	return wish.Config
-}
-
 func TestUpUsesTheBrokerOfAMQPURLOrSaysWhyNot(t *testing.T) {
 	t.Parallel()
 	shared, err := url.Parse(harness.SharedBroker(t).URL())
@@ -59,7 +46,7 @@ func TestUpUsesTheBrokerOfAMQPURLOrSaysWhyNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wish := broker.Wish{Config: config(t, "never"), URL: test.url}
+			wish := broker.Wish{Config: harness.OwnConfig(t), URL: test.url}
 			wish.Kind = test.kind
 			server, err := broker.Up(t.Context(), wish)
 			if (err == nil) != test.ok || test.ok && !strings.HasSuffix(test.url, server.URL) {
@@ -79,7 +66,7 @@ func TestUpUsesTheBrokerOfAMQPURLOrSaysWhyNot(t *testing.T) {
 // and starts it with its data.
 func TestUpStartsWhatAMQPURLNames(t *testing.T) {
 	t.Parallel()
-	wish := broker.Wish{Config: config(t, "up")}
+	wish := broker.Wish{Config: harness.OwnConfig(t)}
 	ports, err := broker.FreePorts(2)
 	if err != nil {
 		t.Fatal(err)

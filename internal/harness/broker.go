@@ -55,27 +55,13 @@ func sharedDir(t testing.TB) string {
 	return dir
 }
 
-// An Option is for StartBroker.
-type Option func(*broker.Config)
-
-// Config adds lines to the broker's rabbitmq.conf.
-func Config(lines ...string) Option {
-	return func(c *broker.Config) { c.Lines = append(c.Lines, lines...) }
-}
-
-// TLS makes the broker speak TLS on a port of its own (Broker.TLSAddress). The folder dir must hold
-// ca.pem, cert.pem and key.pem, readable for everybody. Config("ssl_options.verify = verify_peer",
-// "ssl_options.fail_if_no_peer_cert = true") makes the broker ask for a client certificate.
-func TLS(dir string) Option { return func(c *broker.Config) { c.TLS = dir } }
-
 // StartBroker starts a broker for this test alone, waits until it answers (4 to 8 s), and removes it
-// with its data when the test ends. BROKER, RABBITMQ_ROOT and BROKER_CONFIG choose its kind, as for
-// `make test`.
-func StartBroker(t testing.TB, opts ...Option) *Broker {
+// with its data when the test ends. change may change its configuration.
+func StartBroker(t testing.TB, change ...func(*broker.Config)) *Broker {
 	t.Helper()
-	config := ownConfig(t)
-	for _, option := range opts {
-		option(&config)
+	config := OwnConfig(t)
+	for _, change := range change {
+		change(&config)
 	}
 	node, err := broker.Open(config)
 	if err != nil {
@@ -87,7 +73,9 @@ func StartBroker(t testing.TB, opts ...Option) *Broker {
 	return b
 }
 
-func ownConfig(t testing.TB) broker.Config {
+// OwnConfig returns the configuration of a broker for this test alone. BROKER, RABBITMQ_ROOT and
+// BROKER_CONFIG choose its kind, as for `make test`.
+func OwnConfig(t testing.TB) broker.Config {
 	t.Helper()
 	wish, err := broker.FromEnv()
 	if err != nil {
@@ -120,8 +108,8 @@ func (b *Broker) URL() string { return b.node.URL() }
 // ManagementURL returns the URL of the broker's management API, with guest's credentials.
 func (b *Broker) ManagementURL() string { return b.node.ManagementURL() }
 
-// TLSAddress returns the host and port where a broker with the option TLS speaks it.
-func (b *Broker) TLSAddress() string { return fmt.Sprintf("localhost:%d", b.node.TLSPort) }
+// TLSPort returns the port where a broker speaks TLS that is configured to do so.
+func (b *Broker) TLSPort() int { return b.node.TLSPort }
 
 // SaveQueues makes the broker write its table of quorum queues to the disk. By itself, RabbitMQ (3.10
 // and 4.3) does so up to a second after it has declared a quorum queue. If it is killed before that,

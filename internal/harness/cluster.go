@@ -23,7 +23,7 @@ type Cluster struct {
 // may change the configuration of a node, numbered from 0.
 func StartCluster(t testing.TB, place func(node int, config *broker.Config)) *Cluster {
 	t.Helper()
-	nodes, err := broker.OpenCluster(ownConfig(t))
+	nodes, err := broker.OpenCluster(OwnConfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}

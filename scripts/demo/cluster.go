@@ -21,7 +21,7 @@ func cluster(s *stage) {
 	c := s.startCluster()
 	s.watch("Three nodes are up, and they are one broker. Tasks stream through new_task and two workers.\n" +
 		"Of these, only what is worth knowing is shown from now on. Watch the leader of the queue.")
-	worker1, worker2 := s.quiet("worker-1", "worker -unit 10ms"), s.quiet("worker-2", "worker -unit 10ms")
+	worker1, worker2 := s.launchShowing("worker-1", "worker -unit 10ms", " [!]"), s.launchShowing("worker-2", "worker -unit 10ms", " [!]")
 	workers := []process{worker1, worker2}
 	for _, worker := range workers {
 		worker.Await("Waiting for messages")
@@ -104,29 +104,6 @@ func (s *stage) must(err error) {
 	}
 }
 
-// quiet launches a program of which only the notes are shown.
-func (s *stage) quiet(label, command string) process {
-	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
-	words := strings.Fields(command)
-	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
-	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
-	return process{harness.StartShown(s, cmd, func(text string) {
-		if strings.HasPrefix(text, " [!]") {
-			s.show(label, text)
-		}
-	})}
-}
-
-// others returns the numbers of the other two nodes, from 0.
-func (c *demoCluster) others(node int) (others []int) {
-	for i := range c.nodes {
-		if i != node {
-			others = append(others, i)
-		}
-	}
-	return others
-}
-
 // leader waits until a running node leads the queue, shows it, and returns its number, from 0.
 func (c *demoCluster) leader() (leader int) {
 	var name string
@@ -185,9 +162,9 @@ func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause tim
 // restart starts a node again, and waits until it has its replica of the queue.
 func (s *stage) restart(c *demoCluster, node int) {
 	s.must(c.nodes[node].Start(s.ctx))
-	up := 1
-	for _, other := range c.others(node) {
-		if c.nodes[other].Running() {
+	up := 0
+	for _, node := range c.nodes {
+		if node.Running() {
 			up++
 		}
 	}
@@ -200,7 +177,7 @@ func (s *stage) restart(c *demoCluster, node int) {
 // A stream runs new_task again and again.
 type stream struct {
 	s    *stage
-	stop chan struct{}
+	halt func() // no further task
 	done chan struct{}
 	sent chan string // confirmed tasks, in order
 
@@ -209,14 +186,13 @@ type stream struct {
 }
 
 func (s *stage) stream() *stream {
-	tasks := &stream{s: s, stop: make(chan struct{}), done: make(chan struct{}), sent: make(chan string, 100_000)}
+	ctx, halt := context.WithCancel(s.ctx)
+	tasks := &stream{s: s, halt: halt, done: make(chan struct{}), sent: make(chan string, 100_000)}
 	go func() {
 		defer close(tasks.done)
 		for i := 1; ; i++ {
 			select {
-			case <-tasks.stop:
-				return
-			case <-s.ctx.Done():
+			case <-ctx.Done():
 				return
 			case <-time.After(200 * time.Millisecond):
 			}
@@ -231,17 +207,11 @@ func (s *stage) stream() *stream {
 			}
 		}
 	}()
-	s.Cleanup(func() { <-tasks.done })
-	s.Cleanup(tasks.halt)
+	s.Cleanup(func() {
+		halt()
+		<-tasks.done
+	})
 	return tasks
-}
-
-func (t *stream) halt() {
-	select {
-	case <-t.stop:
-	default:
-		close(t.stop)
-	}
 }
 
 // awaitMore waits until n more tasks are confirmed, from now on.

@@ -106,13 +106,20 @@ func (s *stage) holds(queue string, n int) bool {
 type process struct{ *harness.Process }
 
 // launch starts a program in the terminal with that label; command is what one would type.
-func (s *stage) launch(label, command string) process {
+func (s *stage) launch(label, command string) process { return s.launchShowing(label, command, "") }
+
+// launchShowing shows only those lines of the program that begin with prefix.
+func (s *stage) launchShowing(label, command, prefix string) process {
 	s.show(label, s.screen.paint(faint, " $ .bin/"+command))
 	// Quotes do not group words here, but the programs join their words anyway.
 	words := strings.Fields(strings.ReplaceAll(command, "'", ""))
 	cmd := exec.CommandContext(s.ctx, harness.Path(words[0]), words[1:]...)
 	cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
-	return process{harness.StartShown(s, cmd, func(text string) { s.show(label, text) })}
+	return process{harness.StartShown(s, cmd, func(text string) {
+		if strings.HasPrefix(text, prefix) {
+			s.show(label, text)
+		}
+	})}
 }
 
 // start launches a program, and waits until it says that it is ready.

@@ -16,17 +16,31 @@ import (
 
 func TestConsumersComeBackAfterAReset(t *testing.T) {
 	t.Parallel()
+	testComesBack(t, "", (*network).reset)
+}
+
+// A connection that has become a black hole looks alive. The missing heartbeats show that it
+// is not, within two intervals.
+func TestConsumersComeBackOutOfABlackHole(t *testing.T) {
+	t.Parallel()
+	testComesBack(t, heartbeat, (*network).swallow)
+}
+
+func testComesBack(t *testing.T, query string, fail func(*network)) {
 	for _, c := range harness.Consumers() {
 		t.Run(c.Program, func(t *testing.T) {
 			t.Parallel()
 			vhost := harness.NewVhost(t)
 			direct := harness.Channel(t, vhost.URL)
 			n := newNetwork(t, vhost.URL)
-			p := c.Start(t, n.through(vhost.URL, ""))
+			p := c.Start(t, n.through(vhost.URL, query))
 			deliver(t, direct, c, p, "1")
 
-			n.reset()
-			p.Await("connection lost: ")
+			start := time.Now()
+			fail(n)
+			if found := p.Await("connection lost: ").At.Sub(start); found > lifetime {
+				t.Errorf("the failure was found after %v, want at most %v", found, lifetime)
+			}
 			p.Await(c.Ready)
 			deliver(t, direct, c, p, "2")
 			wantStderr(t, p, " [!] connected again")
@@ -35,51 +49,8 @@ func TestConsumersComeBackAfterAReset(t *testing.T) {
 	}
 }
 
-// A connection that has become a black hole looks alive. The missing heartbeats show that it
-// is not, within two intervals.
-func TestConsumersComeBackOutOfABlackHole(t *testing.T) {
-	t.Parallel()
-	for _, c := range harness.Consumers() {
-		t.Run(c.Program, func(t *testing.T) {
-			t.Parallel()
-			vhost := harness.NewVhost(t)
-			direct := harness.Channel(t, vhost.URL)
-			n := newNetwork(t, vhost.URL)
-			p := c.Start(t, n.through(vhost.URL, heartbeat))
-			deliver(t, direct, c, p, "1")
-
-			n.swallow()
-			start := time.Now()
-			if found := p.Await("connection lost: ").At.Sub(start); found > lifetime {
-				t.Errorf("the black hole was found after %v, want at most %v", found, lifetime)
-			}
-			p.Await(c.Ready)
-			deliver(t, direct, c, p, "2")
-			p.Stop()
-		})
-	}
-}
-
-// A publisher that is blocked in a write holds locks that amqp091-go needs to close the
-// connection. See socket in package amqpx.
-func TestBlockedPublisherComesBackOutOfABlackHole(t *testing.T) {
-	t.Parallel()
-	vhost := harness.NewVhost(t)
-	n := newNetwork(t, vhost.URL)
-	n.fail(upstream, &fault{After: 20e6, Once: true}) // in the second message
-	p := harness.Start(t, n.through(vhost.URL, heartbeat), "publisher_confirms", "-n=3", "-size=12000000")
-	vhost.AwaitReady("publisher_confirms", 1)
-
-	n.fail(downstream, &fault{Once: true})
-	start := time.Now()
-	if found := p.Await("connection lost: ").At.Sub(start); found > lifetime {
-		t.Errorf("the black hole was found after %v, want at most %v", found, lifetime)
-	}
-	p.Await(" [x] one by one:")
-	wantEnd(t, p, lifetime)
-}
-
-// Five goroutines have a message on its way each when their session is blocked.
+// Five goroutines have a message on its way each when their session is blocked. One is stuck in a
+// write, and so holds locks that amqp091-go needs to close the connection: see package socket.
 func TestPublishersComeBackOutOfABlackHole(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)

@@ -60,18 +60,6 @@ func TestIdleProgramEndsAtOnce(t *testing.T) { // not parallel: it takes the tim
 	}
 }
 
-func TestClientThatNobodyAnswersEndsAtOnce(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	calls := 0
-	endsWithin(t, time.Second, func() *harness.Process {
-		client := harness.Start(t, v.URL, "rpc_client", "-timeout=1m", "5", "6")
-		calls += 2
-		v.AwaitReady("rpc_queue", calls)
-		return client
-	})
-}
-
 // The broker is away.
 func TestProgramEndsAtOnceWhileItIsReconnecting(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"rabbitmq-tutorial/internal/broker"
 	"rabbitmq-tutorial/internal/harness"
 )
 
@@ -36,12 +37,13 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(path("garbage.pem"), []byte("no certificate\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	broker := harness.StartBroker(t, harness.TLS(dir), harness.Config(
-		"ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true"))
+	node := harness.StartBroker(t, func(c *broker.Config) {
+		c.TLS = dir // with ca.pem, cert.pem and key.pem
+		c.Lines = append(c.Lines, "ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true")
+	})
 
-	address := broker.TLSAddress()
-	port := address[strings.LastIndex(address, ":"):]
-	plainPort := ":" + parseURL(t, broker.URL()).Port()
+	port := fmt.Sprint(":", node.TLSPort())
+	plainPort := ":" + parseURL(t, node.URL()).Port()
 	query := func(ca, cert, key string) string {
 		values := url.Values{}
 		for name, file := range map[string]string{"cacertfile": ca, "certfile": cert, "keyfile": key} {
@@ -55,7 +57,7 @@ func TestTLS(t *testing.T) {
 
 	t.Run("works", func(t *testing.T) {
 		url := "amqps://guest:guest@localhost" + port + good
-		direct := harness.Channel(t, broker.URL())
+		direct := harness.Channel(t, node.URL())
 		var running []*harness.Process
 		for _, c := range harness.Consumers() {
 			p := c.Start(t, url)
@@ -124,7 +126,7 @@ func TestTLS(t *testing.T) {
 	refused("amqps to the plain port", "amqps://guest:guest@localhost"+plainPort+good, "does not look like a TLS handshake", "where it does not, write amqp://")
 
 	ours.issue(path("cert.pem"), path("key.pem"), before)
-	broker.Ctl("eval", "ssl:clear_pem_cache().")
+	node.Ctl("eval", "ssl:clear_pem_cache().")
 	refused("expired certificate", amqps+good, "certificate has expired", "The broker needs another certificate")
 }
 
