@@ -60,9 +60,8 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 			case d, ok := <-deliveries:
 				if !ok {
 					s.cancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or an acknowledgement took too long")
-					return
 				}
-				if !yield(d) || ctx.Err() != nil {
+				if !ok || !yield(d) || ctx.Err() != nil {
 					return
 				}
 			}
@@ -76,5 +75,5 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 //
 // See https://www.rabbitmq.com/docs/confirms#acknowledgement-modes.
 func Ack(d amqp.Delivery) error {
-	return annotate("acknowledge", d.Ack(false))
+	return annotate(d.Ack(false), "acknowledge")
 }

@@ -69,13 +69,13 @@ func (s *Session) QueueBind(b Binding) error {
 // after the end of Run's ctx.
 func (s *Session) call(what string, ask func() error) error {
 	defer s.socket.CutAfter(s.ctx)()
-	return annotate(what, s.write(s.ctx, ask))
+	return annotate(s.write(s.ctx, ask), what)
 }
 
 // annotate says in the error what failed, if there is one.
-func annotate(what string, err error) error {
+func annotate(err error, what ...any) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", fmt.Sprint(what...), err)
 }

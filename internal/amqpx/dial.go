@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,11 +105,7 @@ func (all brokers) open(ctx context.Context) (*Session, error) {
 }
 
 // putOff moves the first broker to the end. It costs no time there, unless all others fail too.
-func (all brokers) putOff() {
-	first := all[0]
-	copy(all, all[1:])
-	all[len(all)-1] = first
-}
+func (all brokers) putOff() { copy(all, slices.Concat(all[1:], all[:1])) }
 
 // open opens a session, within five seconds or until ctx ends.
 func (b *broker) open(ctx context.Context) (s *Session, err error) {
@@ -141,8 +138,7 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 		s.socket.Close() // waits for its goroutine
 		// amqp091-go takes any connection that ends during the log-in for a refused
 		// password or virtual host.
-		guess := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
-		if guess && time.Since(connected) < refusalTime {
+		if (errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)) && time.Since(connected) < refusalTime {
 			err = errors.New("the connection was cut off during the log-in")
 		}
 		return nil, err

@@ -15,8 +15,6 @@ import (
 // lastConfirm is how long the result of a delivery in hand may wait for its confirm after the end of Run's ctx.
 const lastConfirm = 5 * time.Second
 
-var errLastConfirm = fmt.Errorf("not within %v of the end", lastConfirm)
-
 var (
 	// ErrUnroutable says that no queue took a mandatory message: it is gone.
 	ErrUnroutable = errors.New("no queue took the message")
@@ -70,7 +68,7 @@ func (to Route) String() string {
 func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("publish to %s: %w", to, err)
+			err = annotate(err, "publish to ", to)
 		}
 	}()
 	if ctx.Err() != nil {
@@ -80,9 +78,7 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
-		defer context.AfterFunc(s.ctx, func() {
-			time.AfterFunc(lastConfirm, func() { cancel(errLastConfirm) })
-		})()
+		defer context.AfterFunc(s.ctx, func() { time.AfterFunc(lastConfirm, func() { cancel(context.DeadlineExceeded) }) })()
 	}
 	confirm, err := s.publishDeferred(ctx, to, msg)
 	if err != nil {
@@ -172,13 +168,9 @@ func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 // of ctx's end. Any other error says that the session is lost. So it is if the message is still
 // being written a second after the end of ctx.
 func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
-	err := s.write(ctx, func() error {
+	return annotate(s.write(ctx, func() error {
 		return s.Publish(to.Exchange, to.RoutingKey, false, false, msg)
-	})
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", to, err)
-	}
-	return nil
+	}), "publish to ", to)
 }
 
 // write lets one goroutine at a time write to the channel: a message goes out in several
