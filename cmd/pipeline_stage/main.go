@@ -59,8 +59,8 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 				if st.ackFirst {
 					return st.ackThenPublish(ctx, s, next, number)
 				}
-				// First publish the result to the next queue, and wait for its confirm. (Even
-				// after Ctrl+C: what is in hand is finished.)
+				// First publish the result, persistent, to the next queue, and wait for its
+				// confirm. (Even after Ctrl+C: what is in hand is finished.)
 				if err := s.PublishConfirmed(context.WithoutCancel(ctx), next, result(number)); err != nil {
 					return err
 				}

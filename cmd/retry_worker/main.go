@@ -35,7 +35,7 @@ func (w *worker) run(ctx context.Context, url string) error {
 		if err != nil {
 			return err
 		}
-		// retry_parked, and for each pause a wait queue, whose messages expire into retry_tasks.
+		// Also durable, quorum: retry_parked, and per pause a queue whose messages expire into retry_tasks.
 		if err := w.declareOthers(s, queue.Name); err != nil {
 			return err
 		}
@@ -56,8 +56,8 @@ func (w *worker) run(ctx context.Context, url string) error {
 				program.Printf(" [x] Done")
 			} else {
 				// A copy goes to the wait queue of this try; after the last try, to retry_parked.
-				// Mandatory, confirmed: it is there, on disk, after this. Ctrl+C does not
-				// interrupt it: the task in hand is finished.
+				// Persistent, mandatory, confirmed: it is there, on disk, after this. Ctrl+C
+				// does not interrupt it: the task in hand is finished.
 				to := amqpx.Route{Exchange: "", RoutingKey: w.next(attempt), Mandatory: true}
 				if err := s.PublishConfirmed(context.WithoutCancel(ctx), to, failed(task, attempt, failure)); err != nil {
 					return err

@@ -22,7 +22,7 @@ func main() {
 }
 
 func run(ctx context.Context, url string, _ []string) error {
-	// Give up after half a minute. A broker that restarts is back before that.
+	// Ctrl+C ends ctx. So does half a minute: a broker that restarts is back before that.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
