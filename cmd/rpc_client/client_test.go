@@ -172,8 +172,10 @@ func TestAnswersThatNobodyWaitsForAreIgnored(t *testing.T) {
 		t.Errorf("call %d: %v, %v", call.n, call.value, call.err)
 	}
 
-	start(ctx, client, 4, done)
-	request = server.request(t)
+	start(context.WithoutCancel(ctx), client, 4, done)
+	if request = server.request(t); request.Expiration != "" {
+		t.Errorf("a request without a deadline expires after %q ms", request.Expiration)
+	}
 	server.answer(t, request, request.CorrelationId, "4")
 	if call := next(t, done); call.n != 4 || call.err != nil || call.value.String() != "4" {
 		t.Errorf("call %d: %v, %v", call.n, call.value, call.err)

@@ -43,7 +43,7 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 			return err
 		}
 		// Fair dispatch: with a prefetch of 1, the broker sends no second task before the
-		// first is acknowledged. (0: no limit in bytes. false: for each consumer.)
+		// first is acknowledged.
 		if err := s.Qos(w.prefetch); err != nil {
 			return err
 		}
