@@ -2,7 +2,7 @@
 //
 // It is the producer of lesson 3. It knows no queue: it publishes to the fanout exchange
 // "logs", which copies the message to every queue that is bound at that moment. If no queue
-// is bound, the message is lost.
+// is bound, the message is gone, and the broker says so.
 package main
 
 import (

@@ -44,8 +44,7 @@ func run(ctx context.Context, url string, words []string) error {
 		to := amqpx.Route{Exchange: "", RoutingKey: queue.Name, Mandatory: true}
 		err = s.PublishConfirmed(ctx, to, amqp.Publishing{
 			// Persistent: the broker writes the message to disk. A quorum queue does that
-			// anyway. A classic queue, even a durable one, loses at a restart what is not
-			// persistent.
+			// anyway. A durable classic queue loses at a restart what is not persistent.
 			DeliveryMode: amqp.Persistent,
 			ContentType:  "text/plain",
 			Body:         []byte(task),

@@ -1,6 +1,6 @@
 // Pipeline_collect prints what arrives in the queue "pipeline_results".
 //
-// It is the end of lesson 8's pipeline. A result may come twice; the second is ignored. result.go
+// It is the end of lesson 8's pipeline. A result may come twice; it counts once. result.go
 // remembers the message ids, and puts messages into words.
 package main
 

@@ -41,7 +41,7 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 				return err
 			}
 		}
-		// With a prefetch of 100, a hundred numbers are in hand at once.
+		// With -prefetch 100, up to a hundred numbers are in hand at once.
 		if err := s.Qos(st.prefetch); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func run(ctx context.Context, url string, args []string) error {
 	defer cancel()
 
 	submission := rand.Text()
-	submitted := 0 // what a lost session has left is published in the next one
+	submitted := 0 // after a lost session, the next one goes on here
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
 		// Durable, quorum: the numbers wait for a stage, and survive a restart of the broker.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "pipeline_numbers", Durable: true, Type: amqp.QueueTypeQuorum})

@@ -1,9 +1,9 @@
 // Publisher_confirms publishes many messages safely, in three ways, and says how fast each
 // way is.
 //
-// It is lesson 7. All three, in publish.go, wait for the broker's confirm of every message.
-// One by one waits after each message, in batches after each hundred; asynchronously
-// publishes on, with at most a thousand messages on their way.
+// It is lesson 7. All three, in publish.go, wait for the broker's confirm of every message:
+// the first after each message, the second after each hundred. The third publishes on, with at
+// most a thousand messages on their way.
 package main
 
 import (

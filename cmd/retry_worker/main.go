@@ -2,7 +2,7 @@
 // a pause; if it fails too often, it is parked in the queue "retry_parked".
 //
 // It is the consumer of lesson 9. The other queues are in queues.go, the work and the copies of
-// tasks in task.go; worker.go has what is not the loop.
+// tasks in task.go; worker.go has the rest.
 package main
 
 import (

@@ -39,7 +39,7 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 		if err != nil {
 			return err
 		}
-		// Fair dispatch, as in lesson 2: with a prefetch of 1, a busy server gets no request.
+		// Fair dispatch, as in lesson 2: with a prefetch of 1, a busy server gets no second request.
 		if err := s.Qos(srv.prefetch); err != nil {
 			return err
 		}

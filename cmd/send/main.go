@@ -22,7 +22,8 @@ func main() {
 }
 
 func run(ctx context.Context, url string, _ []string) error {
-	// Ctrl+C ends ctx. So does half a minute: a broker that restarts is back before that.
+	// Give up at Ctrl+C, which ends ctx, or after half a minute: a broker that restarts is
+	// back by then.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
