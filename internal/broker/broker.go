@@ -42,8 +42,8 @@ type Config struct {
 	// lower-case letters, digits and "-".
 	Dir string
 
-	// Kind may be empty. Then it is Native if Dir has the data of a native node or if no Docker
-	// engine answers, otherwise Compose.
+	// Kind may be empty. Then it is Native if Root is set, if Dir has the data of a native node, or
+	// if no Docker engine answers; otherwise Compose.
 	Kind Kind
 
 	// Zero stands for any free port.
@@ -152,7 +152,7 @@ func (n *Node) Running() bool {
 	return n.processRuns() || n.Kind == Compose && n.containerRuns()
 }
 
-// Log returns what the node has logged since its last start.
+// Log returns what the node has logged since its last start; in Compose, since its first one.
 func (n *Node) Log() []byte {
 	if n.Kind == Compose {
 		log, _ := n.composeCommand(context.Background(), "logs", "--no-color", n.service()).Output()
@@ -179,7 +179,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return err
 	}
 	given := *n
-	for range 3 { // another program may take a free port, or the last memory, before RabbitMQ does
+	for range 3 { // with other ports: another program may have taken one, or the last memory, meanwhile
 		*n = given
 		if err = n.startOnce(ctx); !errors.Is(err, errPortTaken) && !errors.Is(err, errStopped) {
 			break

@@ -56,7 +56,7 @@ func (c Cluster) startNative(ctx context.Context) error {
 			fresh = append(fresh, node)
 		}
 	}
-	// At once: a node that was not the last to stop waits for the others.
+	// At once: a node that was not the last to stop waits for one that stopped later.
 	err := atOnce(members, func(node *Node) error {
 		if node.Running() {
 			return node.wait(ctx)
@@ -128,10 +128,13 @@ func atOnce(nodes []*Node, do func(*Node) error) (err error) {
 
 // join starts a new node as a member of the cluster of other, which runs (about 10 s).
 func (n *Node) join(ctx context.Context, other *Node) error {
-	if err := n.meet(other); err != nil {
-		return err
+	var err error
+	if n.Running() { // an earlier join was interrupted
+		err = n.wait(ctx)
+	} else if err = n.meet(other); err == nil {
+		err = n.Start(ctx)
 	}
-	if err := n.Start(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	// A node that finds no cluster starts alone.

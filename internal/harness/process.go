@@ -85,16 +85,11 @@ func Start(t T, url, name string, args ...string) *Process {
 }
 
 // StartCmd is Start for any program and environment.
-func StartCmd(t T, cmd *exec.Cmd) *Process { t.Helper(); return start(t, cmd, nil) }
+func StartCmd(t T, cmd *exec.Cmd) *Process { t.Helper(); return StartShown(t, cmd, nil) }
 
 // StartShown is StartCmd for the demos: it passes each line to show before Await can find it. As in a
 // terminal, the lines of stdout and stderr keep their order, and none is marked as Stderr.
 func StartShown(t T, cmd *exec.Cmd, show func(text string)) *Process {
-	t.Helper()
-	return start(t, cmd, show)
-}
-
-func start(t T, cmd *exec.Cmd, show func(string)) *Process {
 	t.Helper()
 	p := &Process{t: t, name: filepath.Base(cmd.Path), cmd: cmd, show: show,
 		done: make(chan struct{}), more: make(chan struct{}), looked: map[bool]int{}}
@@ -290,6 +285,3 @@ func Run(t T, url string, status int, name string, args ...string) *Process {
 	p.Exits(status)
 	return p
 }
-
-// Name is the program's name.
-func (p *Process) Name() string { return p.name }

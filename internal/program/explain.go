@@ -92,7 +92,7 @@ func adviceOn(refusal *amqp.Error) string {
 		return fmt.Sprintf("The queue already exists with different arguments; if nobody needs it or its messages, delete it: make ctl ARGS='delete_queue%s %s'", inVhost(vhost), name)
 	case refusal.Code == amqp.PreconditionFailed && kind == "exchange":
 		return "The exchange already exists with different arguments; if nobody needs it, delete it in the console at http://localhost:15672/#/exchanges"
-	case refusal.Code == amqp.ResourceLocked:
+	case refusal.Code == amqp.ResourceLocked || strings.HasSuffix(refusal.Reason, "in exclusive use"): // as a queue, or by a consumer
 		return fmt.Sprintf("Another connection uses the %s exclusively; stop that program first", kind)
 	case refusal.Code == amqp.AccessRefused:
 		return "Give the user the permission: make ctl ARGS='set_permissions" + inVhost(vhost) + ` USER ".*" ".*" ".*"'`

@@ -70,6 +70,8 @@ func TestEveryErrorNamesTheWayOut(t *testing.T) {
 			[]string{"unknown delivery tag 7"}, []string{"delete"}},
 		{"405", refusal(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'hello' in vhost '/'"),
 			[]string{"RESOURCE_LOCKED", "uses the queue exclusively", "stop that program"}, []string{"delete_queue"}},
+		{"an exclusive consumer", refusal(403, "ACCESS_REFUSED - queue 'hello' in vhost '/' in exclusive use"),
+			[]string{"uses the queue exclusively"}, []string{"set_permissions"}},
 		{"403", refusal(403, "ACCESS_REFUSED - access to queue 'hello' in vhost 'demo' refused for user 'alice'"),
 			[]string{"'alice'", "make ctl ARGS='set_permissions -p demo"}, nil},
 		{"404", refusal(404, "NOT_FOUND - no exchange 'logs' in vhost '/'"),

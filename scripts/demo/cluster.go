@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,7 +21,7 @@ import (
 func cluster(s *stage) {
 	c := s.startCluster()
 	s.watch("Three nodes are up, and they are one broker. Tasks stream through new_task and two workers.\n" +
-		"Of these, only what is worth knowing is shown from now on. Watch the leader of the queue.")
+		"Of these, only notes are shown from now on. Watch the leader of the queue.")
 	worker1, worker2 := s.launchShowing("worker-1", "worker -unit 10ms", " [!]"), s.launchShowing("worker-2", "worker -unit 10ms", " [!]")
 	workers := []process{worker1, worker2}
 	for _, worker := range workers {
@@ -76,7 +77,7 @@ type demoCluster struct {
 func (s *stage) startCluster() *demoCluster {
 	wish, err := broker.FromEnv()
 	if err == nil && wish.Kind == broker.External {
-		err = fmt.Errorf("this lesson kills nodes, so it starts its own: unset BROKER, or set it to compose or native")
+		err = errors.New("this lesson kills nodes, so it starts its own: unset BROKER, or set it to compose or native")
 	}
 	s.must(err)
 	wish.Dir = filepath.Join(filepath.Dir(wish.Dir), fmt.Sprintf("demo-%d", os.Getpid()))
@@ -160,8 +161,8 @@ func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause tim
 }
 
 // restart starts a node again, and waits until it has its replica of the queue.
-func (s *stage) restart(c *demoCluster, node int) {
-	s.must(c.nodes[node].Start(s.ctx))
+func (s *stage) restart(c *demoCluster, i int) {
+	s.must(c.nodes[i].Start(s.ctx))
 	up := 0
 	for _, node := range c.nodes {
 		if node.Running() {
@@ -169,9 +170,9 @@ func (s *stage) restart(c *demoCluster, node int) {
 		}
 	}
 	if !s.eventually(func() bool { return len(c.queue().Online) >= up }) {
-		s.Fatalf("node %d has no replica of the queue", node+1)
+		s.Fatalf("node %d has no replica of the queue", i+1)
 	}
-	s.show("operator", fmt.Sprintf(" node %d is back", node+1))
+	s.show("operator", fmt.Sprintf(" node %d is back", i+1))
 }
 
 // A stream runs new_task again and again.
@@ -179,15 +180,15 @@ type stream struct {
 	s    *stage
 	halt func() // no further task
 	done chan struct{}
-	sent chan string // confirmed tasks, in order
 
-	confirmed []string
+	confirmed []string     // complete when done is closed
+	count     atomic.Int32 // of confirmed
 	failures  atomic.Int32
 }
 
 func (s *stage) stream() *stream {
 	ctx, halt := context.WithCancel(s.ctx)
-	tasks := &stream{s: s, halt: halt, done: make(chan struct{}), sent: make(chan string, 100_000)}
+	tasks := &stream{s: s, halt: halt, done: make(chan struct{})}
 	go func() {
 		defer close(tasks.done)
 		for i := 1; ; i++ {
@@ -200,7 +201,8 @@ func (s *stage) stream() *stream {
 			cmd := exec.CommandContext(s.ctx, harness.Path("new_task"), task)
 			cmd.Env = append(os.Environ(), "AMQP_URL="+s.vhost.url)
 			if output, err := cmd.CombinedOutput(); err == nil {
-				tasks.sent <- task
+				tasks.confirmed = append(tasks.confirmed, task)
+				tasks.count.Add(1)
 			} else if s.ctx.Err() == nil {
 				s.show("stream", strings.TrimRight(string(output), "\n"))
 				tasks.failures.Add(1)
@@ -215,20 +217,10 @@ func (s *stage) stream() *stream {
 }
 
 // awaitMore waits until n more tasks are confirmed, from now on.
-func (t *stream) awaitMore(n int) {
-	for len(t.sent) > 0 {
-		t.confirmed = append(t.confirmed, <-t.sent)
-	}
-	timeout := time.After(2 * time.Minute)
-	for range n {
-		select {
-		case task := <-t.sent:
-			t.confirmed = append(t.confirmed, task)
-		case <-timeout:
-			t.s.Fatalf("no task is confirmed any more")
-		case <-t.s.ctx.Done():
-			t.s.Fatalf("%w", context.Cause(t.s.ctx))
-		}
+func (t *stream) awaitMore(n int32) {
+	n += t.count.Load()
+	if !t.s.eventually(func() bool { return t.count.Load() >= n }) {
+		t.s.Fatalf("no task is confirmed any more")
 	}
 }
 
@@ -236,7 +228,6 @@ func (t *stream) awaitMore(n int) {
 func (t *stream) end(workers []process) (confirmed, lost int) {
 	t.halt()
 	<-t.done
-	t.awaitMore(0)
 	undone := func() (n int) {
 		var received []string
 		for _, worker := range workers {

@@ -38,10 +38,10 @@ func killNodes(t *testing.T, c *harness.Cluster) {
 	const kills = 10
 	v, urls := c.NewVhost()
 	s := newStream(t, c, v, urls, urls, 50_000)
-	var others []*harness.Process
+	others := map[*harness.Process]harness.Consumer{}
 	for _, consumer := range harness.Consumers() {
 		if consumer.Program != "worker" {
-			others = append(others, consumer.Start(t, urls))
+			others[consumer.Start(t, urls)] = consumer
 		}
 	}
 	c.SaveQueues()
@@ -63,12 +63,10 @@ func killNodes(t *testing.T, c *harness.Cluster) {
 
 	// What lessons 3 to 5 declare was gone with its node, and the programs have declared it again.
 	ch := harness.Channel(t, v.URL)
-	for _, p := range others {
-		consumers := harness.Consumers()
-		i := slices.IndexFunc(consumers, func(c harness.Consumer) bool { return c.Program == p.Name() })
-		harness.Eventually(t, time.Minute, p.Name()+" consumes", func() bool {
-			harness.PublishMessages(t, ch, consumers[i].Exchange, consumers[i].Key, forAll("7"))
-			return slices.ContainsFunc(p.Stdout(), func(line string) bool { return strings.HasPrefix(line, consumers[i].Prints+"7") })
+	for p, consumer := range others {
+		harness.Eventually(t, time.Minute, consumer.Program+" consumes", func() bool {
+			harness.PublishMessages(t, ch, consumer.Exchange, consumer.Key, forAll("7"))
+			return slices.ContainsFunc(p.Stdout(), func(line string) bool { return strings.HasPrefix(line, consumer.Prints+"7") })
 		})
 		p.Stop()
 	}

@@ -34,11 +34,12 @@ type places struct{ own, cluster, shared chan *place }
 
 func openPlaces(t *testing.T) places {
 	p := places{make(chan *place, 2), make(chan *place, 1), make(chan *place, 8)}
+	free, err := broker.FreePorts(2 * (cap(p.own) + cap(p.cluster)))
+	check(t, err)
 	for i := range cap(p.own) + cap(p.cluster) {
 		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeAll in scripts/broker
 		at := newPlace(t, parent)
-		ports, err := broker.FreePorts(2)
-		check(t, err)
+		ports := free[2*i:]
 		at.env = append(at.env, fmt.Sprintf("AMQP_URL=amqp://guest:guest@localhost:%d/", ports[0]),
 			fmt.Sprintf("MANAGEMENT_PORT=%d", ports[1]), "AMQP_PORT=", "BROKER=native", "UNIT=1s")
 		at.names = []string{parent, "…"}
@@ -97,15 +98,17 @@ func (p places) take(t *testing.T, lesson int, blocks []*block) *place {
 		free = p.own
 	}
 	at := <-free
-	t.Cleanup(func() {
-		if t.Failed() && free == p.own || free == p.cluster { // who knows in which state the section has left its broker
-			at.destroy(t)
-		}
-		free <- at
-	})
+	t.Cleanup(func() { free <- at })
 	if free == p.cluster {
 		other := <-p.own
 		t.Cleanup(func() { p.own <- other })
+	}
+	t.Cleanup(func() { // before it gives the places back
+		if t.Failed() && free == p.own || free == p.cluster { // who knows in which state the section has left its broker
+			at.destroy(t)
+		}
+	})
+	if free == p.cluster {
 		return at
 	}
 	if free == p.own {
@@ -122,7 +125,7 @@ func (p places) take(t *testing.T, lesson int, blocks []*block) *place {
 // declared are the queues that the lessons leave on the broker, as far as a later listing shows them.
 var declared = map[int]string{1: "hello", 2: "task_queue"}
 
-// prepare makes the place's own broker what a reader has who comes to a lesson. Before make up, that is none.
+// prepare gives the place the broker that a reader of this lesson has: none before make up.
 func (at *place) prepare(t *testing.T, lesson int, none bool) {
 	if none {
 		at.destroy(t)

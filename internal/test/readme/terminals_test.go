@@ -245,8 +245,8 @@ func (x *terminal) fail() {
 
 func (x *terminal) shownStopped() bool { return strings.Contains(x.shown.text, "^C") }
 
-// end presses Ctrl+C where the page shows it, each time when all is to be seen that the page shows above it. A
-// consumer that the page does not stop is stopped at last. end returns what was seen before that.
+// end presses Ctrl+C for each ^C of the page, when the text above it is to be seen. A consumer that the page does not
+// stop is stopped at last. end returns what was seen before that.
 func (x *terminal) end() string {
 	press := func(before string) {
 		x.await(func() bool { return x.shows(before) })
