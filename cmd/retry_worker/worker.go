@@ -47,15 +47,12 @@ func unpark(ctx context.Context, s *amqpx.Session) error {
 		log.Printf("no task is parked in %s", parked.Name)
 	}
 	for range parked.Messages { // not more: a worker may be parking the same tasks again
-		if ctx.Err() != nil {
-			return nil
-		}
-		task, ok, err := s.Get(parked.Name, false) // false: the broker keeps it until we acknowledge it
+		task, ok, err := get(ctx, s, parked.Name)
 		if err != nil {
 			return fmt.Errorf("get from queue %q: %w", parked.Name, err)
 		}
 		if !ok {
-			return nil // somebody else has moved the rest
+			return nil // Ctrl+C, or somebody else has moved the rest
 		}
 		// As in the loop of main.go: confirmed first, then acknowledged.
 		to := amqpx.Route{Exchange: "", RoutingKey: tasks.Name, Mandatory: true}
@@ -68,4 +65,23 @@ func unpark(ctx context.Context, s *amqpx.Session) error {
 		program.Printf(" [x] Sent %s", task.Body)
 	}
 	return nil
+}
+
+// get takes a task out of the queue. It gives up at the end of ctx, even if the broker does not answer: then
+// the end of the session, which is near, ends the goroutine.
+func get(ctx context.Context, s *amqpx.Session, queue string) (amqp.Delivery, bool, error) {
+	var task amqp.Delivery
+	var ok bool
+	answer := make(chan error, 1)
+	go func() {
+		var err error
+		task, ok, err = s.Get(queue, false) // false: the broker keeps it until we acknowledge it
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		return task, ok, err
+	case <-ctx.Done():
+		return amqp.Delivery{}, false, nil
+	}
 }

@@ -13,6 +13,9 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
+// channelOpenOk is how many bytes the broker's answer has with which the log-in ends.
+const channelOpenOk = 16
+
 // If a connection ends in the middle of the log-in, or of a frame soon after it, the
 // consumer neither ends nor speaks of a wrong password.
 func TestConsumerComesBackAfterACut(t *testing.T) {
@@ -31,7 +34,7 @@ func TestConsumerComesBackAfterASilence(t *testing.T) {
 // after a number of bytes.
 func testReconnection(t *testing.T, cut bool) {
 	opened := login(t, harness.NewVhost(t).URL)
-	const tune, openOk, channelOpenOk = 20, 13, 16 // bytes of these frames
+	const tune, openOk = 20, 13 // bytes of these frames
 	for _, test := range []struct {
 		direction string
 		after     int64
@@ -134,7 +137,7 @@ func TestPublisherIsCutOff(t *testing.T) {
 func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	opened := login(t, harness.NewVhost(t).URL)
-	const channelOpenOk, qosOk = 16, 12
+	const qosOk = 12
 	for program, limit := range map[string]time.Duration{
 		"send":               time.Second,
 		"receive":            time.Second,
@@ -153,6 +156,26 @@ func TestCtrlCWhileTheBrokerIsSilent(t *testing.T) {
 			wantEnd(t, p, limit+slack)
 		})
 	}
+}
+
+// The broker falls silent while it is asked for a parked task, which stays where it is.
+func TestCtrlCWhileTheBrokerKeepsAParkedTask(t *testing.T) {
+	t.Parallel()
+	vhost := harness.NewVhost(t)
+	ch := harness.Channel(t, vhost.URL)
+	declareOks := int64(0)
+	for _, queue := range []string{"retry_tasks", "retry_parked"} {
+		harness.DeclareQueue(t, ch, queue)
+		declareOks += int64(21 + len(queue))
+	}
+	harness.Publish(t, ch, "", "retry_parked", "parked")
+	n := newNetwork(t, vhost.URL)
+	n.fail(downstream, &fault{After: login(t, vhost.URL) + channelOpenOk + declareOks})
+	p := harness.Start(t, n.through(vhost.URL, ""), "retry_worker", "-unpark")
+	vhost.AwaitQueue("retry_parked", 0, 1)
+	wantEnd(t, p, time.Second+slack)
+	vhost.AwaitQueue("retry_parked", 1, 0)
+	vhost.AwaitQueue("retry_tasks", 0, 0)
 }
 
 // The task is done, but its acknowledgement never reaches the broker. So the task is done
