@@ -36,6 +36,9 @@ func openPlaces(t *testing.T) places {
 	p := places{make(chan *place, 2), make(chan *place, 1), make(chan *place, 8)}
 	free, err := broker.FreePorts(2 * (cap(p.own) + cap(p.cluster)))
 	check(t, err)
+	for i := range free {
+		free[i]++ // no broker of another test takes the port behind a free one, before a section wants it
+	}
 	for i := range cap(p.own) + cap(p.cluster) {
 		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeAll in scripts/broker
 		at := newPlace(t, parent)
