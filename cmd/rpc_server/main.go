@@ -55,9 +55,9 @@ func (srv *server) run(ctx context.Context, url string, _ []string) error {
 				log.Print("dropped a request without reply_to: nobody would get the answer")
 			} else {
 				// Through the default exchange to the client's own queue. Not persistent, not
-				// mandatory: a client that is gone needs no answer. Not confirmed: the broker gets the answer
-				// before the acknowledgement. If the answer is lost with the connection, so is
-				// the acknowledgement, and the request is delivered again.
+				// mandatory: a client that is gone needs no answer. Not confirmed: the broker
+				// gets the answer before the acknowledgement. If the answer is lost with the
+				// connection, so is the acknowledgement, and the request is delivered again.
 				to := amqpx.Route{Exchange: "", RoutingKey: request.ReplyTo, Mandatory: false}
 				if err := s.PublishUnconfirmed(ctx, to, srv.answer(request)); err != nil {
 					return err

@@ -68,7 +68,7 @@ func (to Route) String() string {
 func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
 	defer func() {
 		if err != nil {
-			err = annotate(err, "publish to ", to)
+			err = fmt.Errorf("publish to %s: %w", to, err)
 		}
 	}()
 	if ctx.Err() != nil {

@@ -167,10 +167,10 @@ func incurable(err error) bool {
 	return !temporary && isCode(err, amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented, amqp.NotAllowed)
 }
 
-// doubtful reports whether trying again may help, or may not: Run does it for maxDoubt. What fn
-// has declared, somebody may have deleted before it was used. On a slow network, a connection that breaks during the log-in
-// looks like a refused one. And a queue refuses messages while it has no leader, which is
-// until its replicas have elected one.
+// doubtful reports whether trying again may help or not: Run tries for maxDoubt. What fn has
+// declared, somebody may have deleted before it was used. On a slow network, a connection that
+// breaks during the log-in looks like a refused one. And a queue refuses messages while it has
+// no leader, which is until its replicas have elected one.
 func doubtful(err error) bool {
 	return isCode(err, amqp.NotFound) || errors.Is(err, amqp.ErrCredentials) || errors.Is(err, ErrNacked)
 }
