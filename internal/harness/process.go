@@ -212,12 +212,12 @@ func (p *Process) texts(stderr bool) (texts []string) {
 	return texts
 }
 
-// Output returns all that was printed so far. It marks stderr, and cuts long lines.
+// Output returns all that was printed so far. It marks stderr, and cuts lines after 1,000 characters.
 func (p *Process) Output() string {
 	var b bytes.Buffer
 	mark := map[bool]string{false: "out", true: "err"}
 	for _, line := range p.Lines() {
-		fmt.Fprintf(&b, "  %s %s %.200s\n", line.At.Format("05.000"), mark[line.Stderr], line.Text)
+		fmt.Fprintf(&b, "  %s %s %.1000s\n", line.At.Format("05.000"), mark[line.Stderr], line.Text)
 	}
 	return b.String()
 }
