@@ -124,8 +124,8 @@ func compare(b *testing.B, clients []*client, n int, work func(c *client, n int)
 	}
 }
 
-// BenchmarkPublish publishes persistent, mandatory messages to a quorum queue and waits for their
-// confirms. At most a window of messages is on its way at any time.
+// BenchmarkPublish publishes persistent, mandatory messages to a quorum queue, from one goroutine. At most a
+// window of messages is on its way without a confirm.
 func BenchmarkPublish(b *testing.B) {
 	vhost := harness.NewVhost(b)
 	clients := clients(b, vhost.URL)
@@ -140,6 +140,23 @@ func BenchmarkPublish(b *testing.B) {
 				_, err := ch.QueuePurge(queue, false)
 				check(b, err)
 				return client.publish(b, queue, n, c.size, c.window)
+			})
+		})
+	}
+}
+
+// BenchmarkPublishers does the same from many goroutines of one client. Each publishes a message, waits for
+// its confirm, and goes on with the next, as lesson 7's asynchronous way does.
+func BenchmarkPublishers(b *testing.B) {
+	vhost := harness.NewVhost(b)
+	clients := []*client{golang(b, "amqpx", vhost.URL), golang(b, "plain", vhost.URL)}
+	for _, c := range []struct{ goroutines, n int }{{10, 4_000}, {100, 12_000}, {1000, 20_000}} {
+		b.Run(fmt.Sprintf("goroutines=%d", c.goroutines), func(b *testing.B) {
+			queue, ch := declare(b, vhost)
+			compare(b, clients, c.n, func(client *client, n int) run {
+				_, err := ch.QueuePurge(queue, false)
+				check(b, err)
+				return client.begin(b, "publishers", queue, n, "%d %d", 10, c.goroutines)()
 			})
 		})
 	}

@@ -143,6 +143,22 @@ func TestFigureIsAsExactAsItsMeasurement(t *testing.T) {
 	}
 }
 
+func TestRoomIsWhatTheClientTakes(t *testing.T) {
+	r, err := parse(strings.NewReader(`processors: 2
+BenchmarkPublish/window=1000/bytes=10/by=plain-2 1 40000 msg/s 10 µs/msg
+BenchmarkConsume/prefetch=1000/ack=each/by=plain-2 1 50000 msg/s 20 µs/msg
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := r.room()
+	for _, want := range []string{"takes 20% of", "1.25 times as fast", "takes 50%", "2.00 times as fast"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %q", want, got)
+		}
+	}
+}
+
 func TestREADMEHasFiveFigures(t *testing.T) {
 	r, err := parse(strings.NewReader(`processors: 2
 rabbitmq: 4.3.6

@@ -5,12 +5,15 @@
 //
 // It prints what it is, and reads a run from each line:
 //
-//	publish QUEUE N BYTES WINDOW               persistent and mandatory messages, with confirms
+//	publish QUEUE N BYTES WINDOW               persistent and mandatory messages, with confirms;
+//	                                           one goroutine keeps a window of them on their way
+//	publishers QUEUE N BYTES GOROUTINES        the same from goroutines that each publish a message
+//	                                           and wait for its confirm
 //	consume QUEUE N PREFETCH each|automatic    and how to acknowledge them
 //
 // Each run has a connection of its own. When it is over, Client prints how many seconds it took, how many
-// seconds of processor time, and when it began, as Unix time. The clients in ../../peers print the first
-// two.
+// seconds of processor time, and when it began, as Unix time. The clients in ../../peers know no publishers,
+// and print the first two figures.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 	"log"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,8 +37,8 @@ import (
 
 // A client is one of the two.
 type client struct {
-	publish func(queue string, n, size, window int) error
-	consume func(queue string, n, prefetch int, autoAck bool) error
+	publish, publishers func(queue string, n, size, count int) error
+	consume             func(queue string, n, prefetch int, autoAck bool) error
 }
 
 var url = os.Getenv("AMQP_URL")
@@ -42,22 +46,23 @@ var url = os.Getenv("AMQP_URL")
 func main() {
 	log.SetFlags(0)
 	c := map[string]client{
-		"amqpx": {publishAmqpx, consumeAmqpx},
-		"plain": {publishPlain, consumePlain},
+		"amqpx": {publishAmqpx, publishersAmqpx, consumeAmqpx},
+		"plain": {publishPlain, publishersPlain, consumePlain},
 	}[os.Args[1]]
 	fmt.Println(version())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var role, queue, ack string
-		var n, a, b int
-		var err error
-		if fmt.Sscan(lines.Text(), &role); role == "publish" {
-			if _, err = fmt.Sscan(lines.Text(), &role, &queue, &n, &a, &b); err == nil {
-				err = c.publish(queue, n, a, b)
-			}
-		} else if _, err = fmt.Sscan(lines.Text(), &role, &queue, &n, &a, &ack); err == nil {
-			err = c.consume(queue, n, a, ack == "automatic")
-		}
+		var role, queue, last string
+		var n, a int
+		_, err := fmt.Sscan(lines.Text(), &role, &queue, &n, &a, &last)
 		check(err)
+		switch count, _ := strconv.Atoi(last); role {
+		case "publish":
+			check(c.publish(queue, n, a, count))
+		case "publishers":
+			check(c.publishers(queue, n, a, count))
+		case "consume":
+			check(c.consume(queue, n, a, last == "automatic"))
+		}
 	}
 }
 
@@ -91,46 +96,27 @@ func persistent(size int) amqp.Publishing {
 	return amqp.Publishing{DeliveryMode: amqp.Persistent, ContentType: "application/octet-stream", Body: make([]byte, size)}
 }
 
-// publishAmqpx has a goroutine for each message of the window, as lesson 7 has.
 func publishAmqpx(queue string, n, size, window int) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	msg := persistent(size)
-	to := amqpx.Route{RoutingKey: queue, Mandatory: true}
-	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
-		start := now()
-		var left atomic.Int64
-		left.Store(int64(n))
-		failures := make(chan error, window)
-		var publishers sync.WaitGroup
-		for range window {
-			publishers.Go(func() {
-				for left.Add(-1) >= 0 {
-					if err := s.PublishConfirmed(ctx, to, msg); err != nil {
-						failures <- err
-						return
-					}
-				}
-			})
-		}
-		publishers.Wait()
-		start.print()
-		close(failures)
-		return <-failures
+	return amqpx.Run(context.Background(), url, func(s *amqpx.Session) error {
+		return publishWindow(s.Channel, queue, n, size, window)
 	})
 }
 
-// publishPlain waits for the oldest confirm of the window before it publishes the next message.
 func publishPlain(queue string, n, size, window int) error {
 	ch, done := open()
 	defer done()
+	return publishWindow(ch, queue, n, size, window)
+}
+
+// publishWindow waits for the oldest confirm of the window before it publishes the next message.
+func publishWindow(ch *amqp.Channel, queue string, n, size, window int) error {
 	check(ch.Confirm(false))
 	returns := ch.NotifyReturn(make(chan amqp.Return, window))
 	confirms, msg := make([]*amqp.DeferredConfirmation, window), persistent(size)
 	start := now()
 	for i := range n + window {
 		if oldest := confirms[i%window]; oldest != nil && (!oldest.Wait() || len(returns) > 0) {
-			return errors.New("the broker refused a message")
+			return errRefused
 		}
 		confirms[i%window] = nil
 		if i < n {
@@ -143,7 +129,56 @@ func publishPlain(queue string, n, size, window int) error {
 	return nil
 }
 
-var errEnded = errors.New("the deliveries ended")
+func publishersAmqpx(queue string, n, size, goroutines int) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	msg, to := persistent(size), amqpx.Route{RoutingKey: queue, Mandatory: true}
+	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
+		return sideBySide(n, goroutines, func() error { return s.PublishConfirmed(ctx, to, msg) })
+	})
+}
+
+func publishersPlain(queue string, n, size, goroutines int) error {
+	ch, done := open()
+	defer done()
+	check(ch.Confirm(false))
+	returns, msg := ch.NotifyReturn(make(chan amqp.Return, goroutines)), persistent(size)
+	return sideBySide(n, goroutines, func() error {
+		confirm, err := ch.PublishWithDeferredConfirm("", queue, true, false, msg)
+		if err == nil && (!confirm.Wait() || len(returns) > 0) {
+			err = errRefused
+		}
+		return err
+	})
+}
+
+// sideBySide calls publish n times, from several goroutines.
+func sideBySide(n, goroutines int, publish func() error) error {
+	start := now()
+	var left atomic.Int64
+	left.Store(int64(n))
+	failures := make(chan error, goroutines)
+	var publishers sync.WaitGroup
+	for range goroutines {
+		publishers.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := publish(); err != nil {
+					failures <- err
+					return
+				}
+			}
+		})
+	}
+	publishers.Wait()
+	start.print()
+	close(failures)
+	return <-failures
+}
+
+var (
+	errRefused = errors.New("the broker refused a message")
+	errEnded   = errors.New("the deliveries ended")
+)
 
 func consumeAmqpx(queue string, n, prefetch int, autoAck bool) error {
 	ctx := context.Background()
