@@ -65,4 +65,4 @@ screenshots: ## the READMEs' pictures of the console, which needs Chromium
 
 recording: ## README's animation of make demo-workqueue
 	@go build -o .bin/ ./scripts/demo ./scripts/recording
-	@.bin/recording scripts/demo/workqueue.svg .bin/demo workqueue
+	@.bin/recording

@@ -19,12 +19,10 @@ func read(msg amqp.Delivery) (text string, err error) {
 	}
 	switch n := msg.Headers["n"].(type) {
 	case int8, uint8, int16, uint16, int32, uint32, int64: // which one depends on the client that sent it
-		f, ok := new(big.Int), false
 		if len(msg.Body) <= maxDigits { // more digits would take long
-			_, ok = f.SetString(string(msg.Body), 10)
-		}
-		if ok {
-			return fmt.Sprintf("fib(%d) = %s", n, f), nil
+			if f, ok := new(big.Int).SetString(string(msg.Body), 10); ok {
+				return fmt.Sprintf("fib(%d) = %s", n, f), nil
+			}
 		}
 	}
 	return fmt.Sprintf("%.20q", msg.Body), errors.New("neither a result with its n nor a refused number")

@@ -41,11 +41,11 @@ var ErrConnect = errors.New("connect")
 func parse(rawURL string) (address string, uri amqp.URI, err error) {
 	u, err := url.Parse(rawURL)
 	switch {
-	case err != nil || strings.ContainsAny(rawURL, " \t\r\n"):
+	case err != nil || strings.Contains(rawURL, " "):
 		return "", uri, fmt.Errorf("%w: it cannot be parsed", ErrURL)
-	case u.Scheme != "amqp" && u.Scheme != "amqps":
+	case u.Scheme != "amqp" && u.Scheme != "amqps" || u.Opaque != "":
 		return "", uri, fmt.Errorf("%w: it does not start with amqp:// or amqps://", ErrURL)
-	case u.Opaque != "" || u.Fragment != "" || strings.Contains(u.EscapedPath()+u.RawQuery, "@"):
+	case u.Fragment != "" || strings.Contains(u.EscapedPath()+u.RawQuery, "@"):
 		// An unescaped "/", "?" or "#" in the password ends the host there: a part of
 		// the password would be taken for the host, the port or the virtual host, and
 		// be printed. The "@" that follows tells.

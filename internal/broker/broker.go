@@ -225,8 +225,6 @@ func (n *Node) startOnce(ctx context.Context) error {
 func (n *Node) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute) // for a slow machine: 4 to 10 s are usual
 	defer cancel()
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
 	for {
 		_, err := login(n.URL())
 		console, _ := n.ask(n.ManagementPort, "GET / HTTP/1.0\r\n\r\n", 4)
@@ -243,7 +241,7 @@ func (n *Node) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("start the broker: RabbitMQ does not answer: %w; look into the log of the %s", ctx.Err(), n)
-		case <-ticker.C:
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }

@@ -31,17 +31,14 @@ func (n *Node) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 		call = []string{"docker", "compose"}
 	}
 	call = append(call, "-p", n.project(), "-f", filepath.Join(top, "docker-compose.yml"))
+	number := ""
 	if n.Member > 0 {
-		call = append(call, "--profile", "cluster")
+		call, number = append(call, "--profile", "cluster"), fmt.Sprintf("_%d", n.Member)
 	}
 	if _, err := os.Stat(n.file(overrideFile)); err == nil {
 		call = append(call, "-f", n.file(overrideFile))
 	}
 	cmd := exec.CommandContext(ctx, call[0], append(call[1:], args...)...)
-	number := ""
-	if n.Member > 0 {
-		number = fmt.Sprintf("_%d", n.Member)
-	}
 	cmd.Env = append(os.Environ(), fmt.Sprintf("AMQP_PORT%s=%d", number, n.AMQPPort), fmt.Sprintf("MANAGEMENT_PORT%s=%d", number, n.ManagementPort))
 	return cmd
 }

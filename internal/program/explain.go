@@ -36,13 +36,7 @@ func describe(err error) string {
 const tlsExample = "amqps://...?cacertfile=ca.pem&certfile=client.pem&keyfile=client-key.pem"
 
 func advice(err error) string {
-	var (
-		refusal   *amqp.Error
-		dns       *net.DNSError
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-	)
+	var refusal *amqp.Error
 	switch {
 	case errors.Is(err, amqpx.ErrURL):
 		return "Set AMQP_URL, or -url, to something like amqp://user:password@localhost:5672/, special characters percent-encoded"
@@ -54,11 +48,11 @@ func advice(err error) string {
 		return "Check the virtual host in AMQP_URL or -url"
 	case errors.As(err, &refusal) && refusal.Server: // the broker sent it; the library did not make it up
 		return adviceOn(refusal)
-	case errors.As(err, &authority):
+	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return "If the broker's certificate comes from a CA of your own, name its file: amqps://...?cacertfile=ca.pem"
-	case errors.As(err, &host):
+	case errors.As(err, new(x509.HostnameError)):
 		return "Use the host name that the broker's certificate is for"
-	case errors.As(err, &invalid):
+	case errors.As(err, new(x509.CertificateInvalidError)):
 		return "The broker needs another certificate (or this machine's clock is wrong)"
 	case errors.Is(err, amqpx.ErrUnconfirmed):
 		return "Look at the queue before you publish it again (in a cluster, more than half of the queue's nodes must be up)"
@@ -66,7 +60,7 @@ func advice(err error) string {
 		return "The queue may be full, by a limit in its policy, or without a leader (in a cluster, more than half of its nodes must be up): look at it, and publish again"
 	case errors.Is(err, amqpx.ErrUnroutable):
 		return "The queue was deleted meanwhile, or nothing is bound for this key: run it again, or look at make ctl ARGS=list_bindings"
-	case errors.As(err, &dns):
+	case errors.As(err, new(*net.DNSError)):
 		return "Check the host in AMQP_URL or -url"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.Errno(10061)): // as Windows has it
 		return "No broker listens there: `make up` starts one, AMQP_URL or -url names another"
@@ -83,19 +77,22 @@ var entity = regexp.MustCompile(`(queue|exchange) '(.+?)' in vhost '(.+?)'`)
 
 // adviceOn follows the reply codes of https://www.rabbitmq.com/amqp-0-9-1-reference#constants.
 func adviceOn(refusal *amqp.Error) string {
-	kind, name, vhost := "entity", "", ""
+	kind, name, inVhost := "entity", "", "" // inVhost: rabbitmqctl's option for another than the default one
 	if m := entity.FindStringSubmatch(refusal.Reason); m != nil {
-		kind, name, vhost = m[1], m[2], m[3]
+		kind, name = m[1], m[2]
+		if m[3] != "/" {
+			inVhost = " -p " + m[3]
+		}
 	}
 	switch {
 	case refusal.Code == amqp.PreconditionFailed && kind == "queue":
-		return fmt.Sprintf("The queue already exists with different arguments; if nobody needs it or its messages, delete it: make ctl ARGS='delete_queue%s %s'", inVhost(vhost), name)
+		return fmt.Sprintf("The queue already exists with different arguments; if nobody needs it or its messages, delete it: make ctl ARGS='delete_queue%s %s'", inVhost, name)
 	case refusal.Code == amqp.PreconditionFailed && kind == "exchange":
 		return "The exchange already exists with different arguments; if nobody needs it, delete it in the console at http://localhost:15672/#/exchanges"
 	case refusal.Code == amqp.ResourceLocked || strings.HasSuffix(refusal.Reason, "in exclusive use"): // as a queue, or by a consumer
 		return fmt.Sprintf("Another connection uses the %s exclusively; stop that program first", kind)
 	case refusal.Code == amqp.AccessRefused:
-		return "Give the user the permission: make ctl ARGS='set_permissions" + inVhost(vhost) + ` USER ".*" ".*" ".*"'`
+		return "Give the user the permission: make ctl ARGS='set_permissions" + inVhost + ` USER ".*" ".*" ".*"'`
 	case refusal.Code == amqp.NotAllowed && strings.HasSuffix(refusal.Reason, "is reached"):
 		return "The broker takes no more connections there: stop a program, or raise the limit"
 	case refusal.Code == amqp.NotAllowed && strings.Contains(refusal.Reason, "not found"):
@@ -104,12 +101,4 @@ func adviceOn(refusal *amqp.Error) string {
 		return "Check that the user may use the virtual host in AMQP_URL or -url"
 	}
 	return ""
-}
-
-// inVhost returns rabbitmqctl's option for a virtual host, "" for its default.
-func inVhost(vhost string) string {
-	if vhost == "" || vhost == "/" {
-		return ""
-	}
-	return " -p " + vhost
 }

@@ -25,10 +25,8 @@ func Printf(format string, args ...any) {
 type printable struct{ io.Writer }
 
 func (w printable) Write(line []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, escape(strings.TrimSuffix(string(line), "\n"))+"\n"); err != nil {
-		return 0, err
-	}
-	return len(line), nil
+	_, err := io.WriteString(w.Writer, escape(strings.TrimSuffix(string(line), "\n"))+"\n")
+	return len(line), err
 }
 
 // escape escapes, as in a Go string, whatever could drive a terminal: control characters,

@@ -18,30 +18,23 @@ var errTLSFile = errors.New("the URL names no usable certificate")
 // See https://www.rabbitmq.com/docs/uri-query-parameters.
 func checkTLSFiles(urls string) error {
 	for url := range strings.SplitSeq(urls, ",") {
-		if err := checkTLSFilesOf(url); err != nil {
-			return err
+		uri, err := amqp.ParseURI(url)
+		if err != nil || uri.Scheme != "amqps" {
+			continue // whoever connects reports a wrong URL
 		}
-	}
-	return nil
-}
-
-func checkTLSFilesOf(url string) error {
-	uri, err := amqp.ParseURI(url)
-	if err != nil || uri.Scheme != "amqps" {
-		return nil // whoever connects reports a wrong URL
-	}
-	if uri.CACertFile != "" {
-		ca, err := os.ReadFile(uri.CACertFile)
-		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
-			err = errors.New("no PEM certificate in it")
+		if uri.CACertFile != "" {
+			ca, err := os.ReadFile(uri.CACertFile)
+			if err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+				err = errors.New("no PEM certificate in it")
+			}
+			if err != nil {
+				return fmt.Errorf("%w: cacertfile %q: %w", errTLSFile, uri.CACertFile, err)
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("%w: cacertfile %q: %w", errTLSFile, uri.CACertFile, err)
-		}
-	}
-	if uri.CertFile != "" || uri.KeyFile != "" {
-		if _, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile); err != nil {
-			return fmt.Errorf("%w: certfile %q and keyfile %q: %w", errTLSFile, uri.CertFile, uri.KeyFile, err)
+		if uri.CertFile != "" || uri.KeyFile != "" {
+			if _, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile); err != nil {
+				return fmt.Errorf("%w: certfile %q and keyfile %q: %w", errTLSFile, uri.CertFile, uri.KeyFile, err)
+			}
 		}
 	}
 	return nil

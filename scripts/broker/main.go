@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -70,14 +69,12 @@ func run(ctx context.Context, args []string) error {
 		command, args = args[0], args[1:]
 	}
 	switch {
-	case command == "up" && len(args) == 0:
-		server, err := broker.Up(ctx, wish)
-		if err == nil {
-			log.Print(server.Told)
+	case (command == "up" || command == "up-cluster") && len(args) == 0:
+		up := broker.Up
+		if command == "up-cluster" {
+			up = broker.UpCluster
 		}
-		return err
-	case command == "up-cluster" && len(args) == 0:
-		server, err := broker.UpCluster(ctx, wish)
+		server, err := up(ctx, wish)
 		if err == nil {
 			log.Print(server.Told)
 		}
@@ -97,6 +94,10 @@ func run(ctx context.Context, args []string) error {
 		node, err := chooseNode(cluster, os.Getenv("NODE"))
 		if err != nil {
 			return err
+		}
+		if !node.Running() {
+			log.Printf("nothing to kill: %s does not run; make up-cluster starts it", node.Name())
+			return nil
 		}
 		log.Printf("killing %s; make up-cluster starts it again", node.Name())
 		return node.Kill(ctx)
@@ -125,10 +126,8 @@ func run(ctx context.Context, args []string) error {
 }
 
 func chooseNode(cluster broker.Cluster, number string) (*broker.Node, error) {
-	for i, node := range cluster {
-		if number == strconv.Itoa(i+1) {
-			return node, nil
-		}
+	if i := slices.Index([]string{"1", "2", "3"}, number); i >= 0 {
+		return cluster[i], nil
 	}
 	return nil, fmt.Errorf("NODE is %q: choose one of the cluster's nodes, NODE=1, NODE=2 or NODE=3", number)
 }
@@ -142,7 +141,8 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 		return err
 	}
 	defer func() {
-		if left := removeAll(node.Dir); left != nil { // otherwise main needs the program's own exit status
+		left := errors.Join(removeLeft(node.Dir), node.Destroy(context.Background()))
+		if left != nil { // otherwise main needs the program's own exit status
 			err = errors.Join(err, left)
 		}
 	}()
@@ -166,12 +166,12 @@ func runOnOwn(ctx context.Context, config broker.Config, program []string) (err 
 	return cmd.Run()
 }
 
-// removeAll removes a broker, and those that the program has left: in folders whose names begin with this
-// one's, or in a copy of the repository in such a folder.
-func removeAll(dir string) (err error) {
+// removeLeft removes the brokers that the program has left: in folders whose names begin with that of its own
+// broker, or in a copy of the repository in such a folder.
+func removeLeft(dir string) (err error) {
 	copies, _ := filepath.Glob(dir + "-*/*/.broker/tutorial")
 	left, _ := filepath.Glob(dir + "-*")
-	for _, dir := range slices.Concat(copies, left, []string{dir}) {
+	for _, dir := range append(copies, left...) {
 		node, openErr := broker.Open(broker.Config{Dir: dir})
 		if openErr == nil {
 			openErr = node.Destroy(context.Background())

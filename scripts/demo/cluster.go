@@ -33,7 +33,7 @@ func cluster(s *stage) {
 	first, pause1 := s.killLeader(c, tasks)
 	s.restart(c, first)
 	second, pause2 := s.killLeader(c, tasks)
-	third := c.leader()
+	third := s.leader(c)
 
 	s.watch("One more is killed. What is left of three is less than half: no queue can confirm a message.")
 	s.killNode(c, third)
@@ -50,7 +50,7 @@ func cluster(s *stage) {
 
 	s.watch("A rolling restart, as for an upgrade: one node after another is stopped and started again.")
 	failed := tasks.failures.Load()
-	for i, node := range c.nodes {
+	for i, node := range c {
 		s.show("operator", " stopping node "+fmt.Sprint(i+1))
 		s.must(node.Stop(s.ctx))
 		s.restart(c, i)
@@ -68,13 +68,7 @@ func cluster(s *stage) {
 	worker2.Stop()
 }
 
-// A demoCluster is the cluster of this demo.
-type demoCluster struct {
-	s     *stage
-	nodes broker.Cluster
-}
-
-func (s *stage) startCluster() *demoCluster {
+func (s *stage) startCluster() broker.Cluster {
 	wish, err := broker.FromEnv()
 	if err == nil && wish.Kind == broker.External {
 		err = errors.New("this lesson kills nodes, so it starts its own: unset BROKER, or set it to compose or native")
@@ -95,7 +89,7 @@ func (s *stage) startCluster() *demoCluster {
 		s.show("operator", fmt.Sprintf(" node %d: localhost:%d, console http://localhost:%d", i+1, node.AMQPPort, node.ManagementPort))
 	}
 	s.vhost = &vhost{url: nodes.URL()}
-	return &demoCluster{s, nodes}
+	return nodes
 }
 
 // must ends the lesson if there is an error.
@@ -106,26 +100,26 @@ func (s *stage) must(err error) {
 }
 
 // leader waits until a running node leads the queue, shows it, and returns its number, from 0.
-func (c *demoCluster) leader() (leader int) {
+func (s *stage) leader(c broker.Cluster) (leader int) {
 	var name string
-	found := c.s.eventually(func() bool {
-		name = c.queue().Leader
-		leader = slices.IndexFunc(c.nodes[:], func(node *broker.Node) bool { return node.NodeName() == name && node.Running() })
+	found := s.soon(func() bool {
+		name = taskQueue(c).Leader
+		leader = slices.IndexFunc(c[:], func(node *broker.Node) bool { return node.NodeName() == name && node.Running() })
 		return leader >= 0
 	})
 	if !found {
-		c.s.Fatalf("the queue has no leader")
+		s.Fatalf("the queue has no leader")
 	}
-	c.s.show("operator", fmt.Sprintf(" the leader of task_queue is node %d, %s", leader+1, name))
+	s.show("operator", fmt.Sprintf(" the leader of task_queue is node %d, %s", leader+1, name))
 	return leader
 }
 
-// queue asks the running nodes for the leader of task_queue, and for the nodes whose replicas are up.
-func (c *demoCluster) queue() (told struct {
+// taskQueue asks the running nodes for the leader of task_queue, and for the nodes whose replicas are up.
+func taskQueue(c broker.Cluster) (told struct {
 	Leader string
 	Online []string
 }) {
-	for _, node := range c.nodes {
+	for _, node := range c {
 		if node.Running() && harness.API(node.ManagementURL(), http.MethodGet, "/queues/%2F/task_queue", nil, &told) == nil {
 			break
 		}
@@ -133,25 +127,15 @@ func (c *demoCluster) queue() (told struct {
 	return told // nothing, if none answers yet
 }
 
-// eventually reports whether something becomes true within two minutes.
-func (s *stage) eventually(is func() bool) bool {
-	for range 12 {
-		if s.soon(is) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *stage) killNode(c *demoCluster, node int) {
+func (s *stage) killNode(c broker.Cluster, node int) {
 	s.show("operator", s.screen.paint(red, fmt.Sprintf(" node %d is killed (kill -9)", node+1)))
-	s.must(c.nodes[node].Kill(s.ctx))
+	s.must(c[node].Kill(s.ctx))
 }
 
 // killLeader kills the node that leads the queue. It returns which one that was, and how long after
 // the kill a task was confirmed.
-func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause time.Duration) {
-	leader = c.leader()
+func (s *stage) killLeader(c broker.Cluster, tasks *stream) (leader int, pause time.Duration) {
+	leader = s.leader(c)
 	began := time.Now()
 	s.killNode(c, leader)
 	tasks.awaitMore(1)
@@ -161,15 +145,10 @@ func (s *stage) killLeader(c *demoCluster, tasks *stream) (leader int, pause tim
 }
 
 // restart starts a node again, and waits until it has its replica of the queue.
-func (s *stage) restart(c *demoCluster, i int) {
-	s.must(c.nodes[i].Start(s.ctx))
-	up := 0
-	for _, node := range c.nodes {
-		if node.Running() {
-			up++
-		}
-	}
-	if !s.eventually(func() bool { return len(c.queue().Online) >= up }) {
+func (s *stage) restart(c broker.Cluster, i int) {
+	s.must(c[i].Start(s.ctx))
+	running := slices.DeleteFunc(slices.Clone(c[:]), func(node *broker.Node) bool { return !node.Running() })
+	if !s.soon(func() bool { return len(taskQueue(c).Online) >= len(running) }) {
 		s.Fatalf("node %d has no replica of the queue", i+1)
 	}
 	s.show("operator", fmt.Sprintf(" node %d is back", i+1))
@@ -219,7 +198,7 @@ func (s *stage) stream() *stream {
 // awaitMore waits until n more tasks are confirmed, from now on.
 func (t *stream) awaitMore(n int32) {
 	n += t.count.Load()
-	if !t.s.eventually(func() bool { return t.count.Load() >= n }) {
+	if !t.s.soon(func() bool { return t.count.Load() >= n }) {
 		t.s.Fatalf("no task is confirmed any more")
 	}
 }
@@ -240,6 +219,6 @@ func (t *stream) end(workers []process) (confirmed, lost int) {
 		}
 		return n
 	}
-	t.s.eventually(func() bool { return undone() == 0 })
+	t.s.soon(func() bool { return undone() == 0 })
 	return len(t.confirmed), undone()
 }

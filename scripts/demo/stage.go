@@ -74,9 +74,9 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 	s.screen.printf("%s %s\n", mark, fmt.Sprintf(format, args...))
 }
 
-// soon reports whether something is true, or becomes true within ten seconds.
+// soon reports whether something is true, or becomes true within two minutes.
 func (s *stage) soon(is func() bool) bool {
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for !is() {
 		select {
 		case <-time.After(50 * time.Millisecond):

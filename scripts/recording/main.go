@@ -1,11 +1,11 @@
 // Recording runs the demo of lesson 2 and turns what it prints into an animated SVG, for the top of README.md.
-//
-//	go run ./scripts/recording FILE PROGRAM [ARG...]
+// `make recording` runs it.
 package main
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -26,12 +26,9 @@ type line struct {
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) < 3 {
-		log.Fatal("usage: recording FILE PROGRAM [ARG...]")
-	}
-	lines, err := record(exec.Command(os.Args[2], os.Args[3:]...))
+	lines, err := record(exec.Command(".bin/demo", "workqueue"))
 	if err == nil {
-		err = os.WriteFile(os.Args[1], draw(lines), 0o644)
+		err = os.WriteFile("scripts/demo/workqueue.svg", draw(lines), 0o644)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -60,13 +57,7 @@ func record(cmd *exec.Cmd) (lines []line, err error) {
 		}
 		lines = append(lines, line{scanner.Text(), time.Since(start)})
 	}
-	if err := errors.Join(scanner.Err(), cmd.Wait()); err != nil {
-		return nil, err
-	}
-	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s printed nothing", cmd)
-	}
-	return lines, nil
+	return lines, errors.Join(scanner.Err(), cmd.Wait())
 }
 
 const (
@@ -146,12 +137,9 @@ var labelled = regexp.MustCompile(`^([a-z]\S*) *│`)
 
 // spans gives each program and each kind of line its colour, as the demo does in a terminal.
 func spans(text string) []span {
-	if label := labelled.FindString(text); label != "" {
-		class := map[string]string{"worker-1": "one", "worker-2": "two"}[labelled.FindStringSubmatch(text)[1]]
-		if class == "" {
-			class = "three"
-		}
-		rest := text[len(label):]
+	if m := labelled.FindStringSubmatch(text); m != nil {
+		class := cmp.Or(map[string]string{"worker-1": "one", "worker-2": "two"}[m[1]], "three")
+		label, rest := m[0], text[len(m[0]):]
 		switch {
 		case strings.HasPrefix(rest, " $ "): // a command
 			return []span{{class, label}, {"faint", rest}}
