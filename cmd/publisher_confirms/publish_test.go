@@ -55,7 +55,7 @@ func TestEachWaySaysWhyItWasGivenUp(t *testing.T) {
 // After a lost session, what it left without a confirm is published again.
 func TestEachWaySurvivesALostSession(t *testing.T) {
 	t.Parallel()
-	const n = 500
+	const n = 1500 // more than a window, so that messages are left when the session is lost
 	for _, way := range ways() {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log"
 	"math/big"
-	"strings"
 	"testing"
 	"time"
 
@@ -91,23 +90,6 @@ func next(t *testing.T, done <-chan result) result {
 		t.Fatal("no call completes")
 	}
 	panic("unreachable")
-}
-
-func TestACallBringsItsAnswer(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	harness.StartConsumer(t, v.URL, "rpc_server")
-	ctx, client := newClient(t, v)
-	for n, want := range map[int]string{0: "0", 1: "1", 30: "832040", 100: "354224848179261915075"} {
-		if got, err := client.Call(ctx, n); err != nil || got.String() != want {
-			t.Errorf("Call(%d) = %v, %v, want %s", n, got, err, want)
-		}
-	}
-	for n, want := range map[int]string{-1: "must not be negative", 10_001: "too large"} {
-		if got, err := client.Call(ctx, n); got != nil || err == nil || !strings.Contains(err.Error(), "the server refused: n is ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("Call(%d) = %v, %v, want %s", n, got, err, want)
-		}
-	}
 }
 
 // Calls that are made at once do not wait for one another: all requests are out before the first

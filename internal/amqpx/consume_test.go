@@ -105,38 +105,6 @@ func runRecovered(ctx context.Context, url string, panicked error, fn func(*amqp
 	return amqpx.Run(ctx, url, fn)
 }
 
-// With automatic acknowledgement the broker forgets what it has delivered: nothing comes back.
-func TestAutoAckLeavesNothingToAcknowledge(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var got []string
-	err := amqpx.Run(ctx, v.URL, func(s *amqpx.Session) error {
-		if _, err := s.DeclareQueue(q); err != nil {
-			return err
-		}
-		harness.Publish(t, harness.Channel(t, v.URL), "", "q", "one", "two", "three")
-		deliveries, err := s.Consume(ctx, amqpx.Consumer{Queue: "q", AutoAck: true})
-		if err != nil {
-			return err
-		}
-		for d := range deliveries {
-			if got = append(got, string(d.Body)); len(got) == 3 {
-				cancel()
-			}
-		}
-		return nil
-	})
-	if err != nil || strings.Join(got, " ") != "one two three" {
-		t.Errorf("Run = %v, deliveries %q", err, got)
-	}
-	harness.Eventually(t, time.Minute, "no consumer is left", func() bool { return v.Queue("q").Consumers == 0 })
-	if n := v.Queue("q").Ready; n != 0 {
-		t.Errorf("%d messages are back, though nobody had to acknowledge them", n)
-	}
-}
-
 // Of 300 deliveries, all but the first are acknowledged one by one, in any order. No
 // acknowledgement is lost at the end of the session: only the first message comes back.
 func TestNoAcknowledgementIsLostAtTheEndOfASession(t *testing.T) {

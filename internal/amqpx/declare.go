@@ -26,9 +26,7 @@ type Exchange struct {
 // A Binding lets an exchange route messages to a queue. The kind of the exchange and the
 // binding key decide which messages.
 type Binding struct {
-	Exchange   string
-	BindingKey string
-	Queue      string
+	Exchange, BindingKey, Queue string
 }
 
 // DeclareQueue creates the queue if it does not exist, and returns its name and how many

@@ -24,7 +24,7 @@ import (
 // dialTimeout bounds everything from the name look-up to the open channel.
 const dialTimeout = 5 * time.Second
 
-// refusalTime tells a refused log-in from a cut connection: a broker that refuses one hangs up without
+// refusalTime tells a refused log-in from a broken connection: a broker that refuses one hangs up without
 // a word, three seconds later.
 const refusalTime = 2 * time.Second
 
@@ -84,8 +84,7 @@ func parseAll(urls string) (all brokers, err error) {
 
 // open opens a session with the first broker that answers. If none does, the error is one
 // that is neither incurable nor doubtful, if there is one.
-func (all brokers) open(ctx context.Context) (*Session, error) {
-	var err error
+func (all brokers) open(ctx context.Context) (_ *Session, err error) {
 	for i := range all {
 		b, tried := all[0], all[0].tried
 		b.tried = true
@@ -136,10 +135,11 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 	if err != nil {
 		s.socket.Cut()
 		s.socket.Close() // waits for its goroutine
-		// amqp091-go takes any connection that ends during the log-in for a refused
-		// password or virtual host.
-		if (errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)) && time.Since(connected) < refusalTime {
-			err = errors.New("the connection was cut off during the log-in")
+		// amqp091-go takes any connection that ends or falls silent during the log-in for
+		// a refused password or virtual host.
+		if (errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)) &&
+			(time.Since(connected) < refusalTime || errors.Is(s.socket.Failure(), os.ErrDeadlineExceeded)) {
+			err = errors.New("the connection broke during the log-in")
 		}
 		return nil, err
 	}

@@ -34,22 +34,6 @@ var nowhere = amqpx.Route{RoutingKey: "nowhere", Mandatory: true}
 
 func text(body string) amqp.Publishing { return amqp.Publishing{Body: []byte(body)} }
 
-func TestAConfirmedMessageIsInTheQueue(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	quorumQueue(t, v)
-	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		for _, body := range []string{"one", "", strings.Repeat("x", 1<<20)} {
-			if err := s.PublishConfirmed(ctx, toQ, text(body)); err != nil {
-				t.Errorf("%.10q: %v", body, err)
-			}
-		}
-	})
-	if n := v.Queue("q").Ready; n != 3 {
-		t.Errorf("the queue has %d messages", n)
-	}
-}
-
 func TestAMessageThatNoQueueTakesComesBack(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
@@ -75,30 +59,6 @@ func TestAMessageThatNoQueueTakesComesBack(t *testing.T) {
 	if n := v.Queue("q").Ready; n != 2 {
 		t.Errorf("the queue has %d messages", n)
 	}
-}
-
-// A queue that is full refuses what it cannot hold, and the publisher goes on.
-func TestAFullQueueRefusesAndThePublisherGoesOn(t *testing.T) {
-	t.Parallel()
-	v := harness.NewVhost(t)
-	v.SetPolicy("full", "^full$", map[string]any{"max-length": 2, "overflow": "reject-publish"})
-	harness.DeclareQueue(t, quorumQueue(t, v), "full")
-	session(t, v.URL, func(ctx context.Context, s *amqpx.Session) {
-		var err error
-		confirmed := 0
-		for ; err == nil && confirmed < 1000; confirmed++ {
-			err = s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "full", Mandatory: true}, text("one more"))
-		}
-		if !errors.Is(err, amqpx.ErrNacked) || !strings.Contains(err.Error(), `publish to queue "full": the broker refused the message`) {
-			t.Errorf("after %d messages: %v", confirmed, err)
-		}
-		if err := s.PublishConfirmed(ctx, toQ, text("elsewhere")); err != nil {
-			t.Errorf("to another queue: %v", err)
-		}
-		if n := v.Queue("full").Ready; n < 2 || n >= confirmed {
-			t.Errorf("of %d messages, one of them refused, the queue has %d", confirmed, n)
-		}
-	})
 }
 
 func TestAnAnswerInHandStillGoesOut(t *testing.T) {

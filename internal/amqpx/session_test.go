@@ -2,7 +2,6 @@ package amqpx_test
 
 import (
 	"errors"
-	"net"
 	"testing"
 	"time"
 
@@ -26,17 +25,6 @@ func TestRunReturnsWhatTheFunctionReturns(t *testing.T) {
 		}
 	}
 	harness.Eventually(t, time.Minute, "no connection is left", func() bool { return v.Connections() == 0 })
-}
-
-// nobody returns the address of a port that nobody listens on.
-func nobody(t *testing.T) string {
-	t.Helper()
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	return socket.Addr().String()
 }
 
 // refused reports whether err is the broker's refusal with this reply code.

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -82,7 +83,7 @@ func TestUpStartsWhatAMQPURLNames(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	expect := func(want string) {
+	expect := func(want string) (management string) {
 		t.Helper()
 		server, err := broker.Up(t.Context(), wish)
 		if err != nil {
@@ -91,9 +92,12 @@ func TestUpStartsWhatAMQPURLNames(t *testing.T) {
 		if server.URL != wish.URL || server.ManagementURL == "" || !strings.HasPrefix(server.Told, want) {
 			t.Errorf("%+v", server)
 		}
+		return server.ManagementURL
 	}
 	expect("started RabbitMQ ")
-	expect("already up: RabbitMQ ")
+	if err := harness.API(expect("already up: RabbitMQ "), http.MethodPut, "/vhosts/kept", nil, nil); err != nil {
+		t.Fatal(err)
+	}
 
 	elsewhere := wish
 	elsewhere.URL = "amqp://guest:guest@localhost:1/"
@@ -115,5 +119,7 @@ func TestUpStartsWhatAMQPURLNames(t *testing.T) {
 	} else if err := node.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	expect("started RabbitMQ ")
+	if err := harness.API(expect("started RabbitMQ "), http.MethodGet, "/vhosts/kept", nil, nil); err != nil {
+		t.Errorf("its data is gone: %v", err)
+	}
 }

@@ -225,8 +225,8 @@ func (p *Process) Output() string {
 // Interrupt sends Ctrl+C: SIGINT, or on Windows CTRL_BREAK, which looks the same to a Go program.
 func (p *Process) Interrupt() { p.t.Helper(); p.Signal(os.Interrupt) }
 
-// Kill ends the process as kill -9 does: it has no time to react.
-func (p *Process) Kill() { p.t.Helper(); p.Signal(os.Kill) }
+// Kill ends the process as kill -9 does: it has no time to react. Kill returns when it has ended.
+func (p *Process) Kill() { p.t.Helper(); p.Signal(os.Kill); p.Wait() }
 
 // Signal sends a signal, on Windows only os.Interrupt or os.Kill. The process may have ended already.
 func (p *Process) Signal(s os.Signal) {

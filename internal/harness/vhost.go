@@ -149,18 +149,17 @@ func (v *Vhost) SetPolicy(name, pattern string, definition map[string]any) {
 }
 
 // AddUser makes a user who may configure, write and read what these regular expressions match ("" is
-// nothing), in this virtual host only. It returns the AMQP URL for the user, with a password of the
-// user's own, and removes the user when the test ends.
-func (v *Vhost) AddUser(configure, write, read string) string {
+// nothing), in this virtual host only. The user has a password, and is removed when the test ends.
+func (v *Vhost) AddUser(configure, write, read string) (url, user, password string) {
 	t := v.broker.t
 	t.Helper()
-	user, password := "user-"+randomHex(), "secret-"+randomHex()
+	user, password = "user-"+randomHex(), "secret-"+randomHex()
 	v.broker.api(http.MethodPut, "/users/"+user, map[string]string{"password": password, "tags": ""}, nil)
 	t.Cleanup(func() { v.broker.api(http.MethodDelete, "/users/"+user, nil, nil) })
 	v.broker.api(http.MethodPut, "/permissions/"+v.Name+"/"+user, map[string]string{
 		"configure": configure, "write": write, "read": read,
 	}, nil)
-	return fmt.Sprintf("amqp://%s:%s@localhost:%d/%s", user, password, v.broker.node.AMQPPort, v.Name)
+	return fmt.Sprintf("amqp://%s:%s@localhost:%d/%s", user, password, v.broker.node.AMQPPort, v.Name), user, password
 }
 
 // Version returns the broker's version, such as "4.3.6".

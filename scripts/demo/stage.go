@@ -140,7 +140,6 @@ func (s *stage) run(label, command string) process {
 func (s *stage) kill(label string, p process) {
 	s.show(label, s.screen.paint(red, " killed (kill -9)"))
 	p.Kill()
-	p.Wait()
 }
 
 func (s *stage) show(label, text string) { s.screen.printf("%s%s\n", s.screen.label(label), text) }

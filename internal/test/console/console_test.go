@@ -82,7 +82,6 @@ func aDeadLetterTellsItsDeath(c *console) {
 		worker := harness.StartConsumer(c.t, c.vhost.URL, "worker")
 		worker.Await("Received Poison")
 		worker.Kill()
-		worker.Wait()
 	}
 	c.visit("#/queues")
 	c.await(list, `\bhello\s+quorum\s+D (DR )?Args\s+\w+\s+1\s+0\s+1\b`)

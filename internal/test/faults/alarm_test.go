@@ -146,9 +146,7 @@ func TestMemoryAlarm(t *testing.T) {
 		task.Await(" [x] Sent a task")
 		messages.Await(" [x] asynchronously:")
 		for _, p := range []*harness.Process{task, client, messages} {
-			if status := p.Wait(); status != 0 {
-				t.Errorf("exit status %d; it printed:\n%s", status, p.Output())
-			}
+			p.Exits(0)
 		}
 		server.Stop()
 	})

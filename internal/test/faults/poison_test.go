@@ -37,7 +37,6 @@ func TestPoisonTaskIsDeadLetteredAfterTheDeliveryLimit(t *testing.T) {
 			t.Errorf("after %d crashes the task is marked as redelivered: %v", crashes, got.redelivered)
 		}
 		worker.Kill()
-		worker.Wait()
 		if crashes++; crashes == 10 {
 			t.Fatalf("the task has crashed %d workers and is still there", crashes)
 		}

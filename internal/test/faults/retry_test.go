@@ -78,7 +78,6 @@ func TestEveryFailingTaskIsDoneOrParkedThoughWorkersAndBrokerAreKilled(t *testin
 			}
 			if received := len(receivedBy(worker)); received > rand.IntN(20) {
 				worker.Kill()
-				worker.Wait()
 				kills++
 				workers[i] = start()
 			}

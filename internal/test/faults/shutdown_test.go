@@ -19,9 +19,7 @@ func wantEnd(t *testing.T, p *harness.Process, limit time.Duration) {
 	t.Helper()
 	start := time.Now()
 	p.Interrupt()
-	if status := p.Wait(); status != 0 {
-		t.Errorf("exit status %d", status)
-	}
+	p.Exits(0)
 	if took := time.Since(start); took > limit {
 		t.Errorf("Ctrl+C took %v, want %v", took, limit)
 	}
@@ -116,9 +114,7 @@ func TestInterruptedWorkerFinishesItsTaskAndHandsTheRestBack(t *testing.T) {
 			leaving.Signal(signal)
 			leaving.Await(finishing)
 			leaving.Await(" [x] Done")
-			if status := leaving.Wait(); status != 0 {
-				t.Errorf("exit status %d", status)
-			}
+			leaving.Exits(0)
 			for _, task := range []string{"t2", "t3", "t4", "t5"} {
 				other.Await(" [x] Received " + task + " (redelivered)")
 			}

@@ -135,10 +135,9 @@ func TestTLS(t *testing.T) {
 func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
-	user := parseURL(t, vhost.AddUser(".*", ".*", ".*"))
-	password, _ := user.User.Password()
+	url, user, password := vhost.AddUser(".*", ".*", ".*")
 	n := newNetwork(t, vhost.URL)
-	p := harness.StartConsumer(t, n.through(user.String(), ""), "receive")
+	p := harness.StartConsumer(t, n.through(url, ""), "receive")
 	if runtime.GOOS == "linux" {
 		title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Pid()))
 		if err != nil || strings.Contains(string(title), password) {
@@ -147,12 +146,10 @@ func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	}
 	n.down()
 	p.Await("connection lost: ")
-	harness.SharedBroker(t).Ctl("change_password", user.User.Username(), "another")
+	harness.SharedBroker(t).Ctl("change_password", user, "another")
 	n.up()
 	p.Await("Check the user name and the password in AMQP_URL or -url")
-	if status := p.Wait(); status != 1 {
-		t.Errorf("exit status %d, want 1", status)
-	}
+	p.Exits(1)
 	if strings.Contains(p.Output(), password) {
 		t.Errorf("the password is in the output:\n%s", p.Output())
 	}

@@ -36,7 +36,6 @@ func TestEveryTaskIsDoneThoughWorkersAreKilled(t *testing.T) {
 		for i, worker := range workers {
 			if received := len(receivedBy(worker)); received > rand.IntN(5) {
 				worker.Kill()
-				worker.Wait()
 				kills++
 				workers[i] = start()
 			}

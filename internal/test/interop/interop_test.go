@@ -44,9 +44,7 @@ func (l language) start(t *testing.T, url, role string, args ...string) *harness
 func (l language) run(t *testing.T, url, role string, args ...string) *harness.Process {
 	t.Helper()
 	p := l.start(t, url, role, args...)
-	if status := p.Wait(); status != 0 {
-		t.Fatalf("%s %s: exit status %d", l.name, role, status)
-	}
+	p.Exits(0)
 	return p
 }
 
@@ -56,12 +54,6 @@ func (l language) consume(t *testing.T, url, role string, args ...string) *harne
 	p := l.start(t, url, role, args...)
 	p.Await("ing ") // Waiting for messages, Waiting for logs, Awaiting RPC requests
 	return p
-}
-
-// end ends a program in a way that works in every language.
-func end(p *harness.Process) {
-	p.Kill()
-	p.Wait()
 }
 
 // printed compares all that a program has printed.
@@ -214,7 +206,7 @@ func takeOver(t *testing.T, url string, first, second language) {
 		worker.Await("Received " + task)
 		worker.Await("Done")
 	}
-	end(stuck)
+	stuck.Kill()
 	worker.Await("Received long.")
 	worker.Await("Done")
 	printed(t, stuck, harness.WaitingForMessages, " [x] Received long.")
@@ -263,7 +255,7 @@ func topics(t *testing.T, url string, from, to language, fromFirst bool) {
 // requests; if the client's language must declare first, its server does.
 func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 	if fromFirst {
-		end(from.consume(t, url, "rpc_server"))
+		from.consume(t, url, "rpc_server").Kill()
 	}
 	server := to.consume(t, url, "rpc_server")
 	client := from.run(t, url, "rpc_client", "0", "1", "30", "100", "7")
@@ -271,7 +263,7 @@ func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 		" [x] Requesting fib(0)", " [x] Requesting fib(1)", " [x] Requesting fib(30)",
 		" [x] Requesting fib(100)", " [x] Requesting fib(7)",
 		" [.] Got 0", " [.] Got 1", " [.] Got 832040", " [.] Got 354224848179261915075", " [.] Got 13")
-	end(server)
+	server.Kill()
 	inAnyOrder(t, server, harness.AwaitingRequests,
 		" [.] fib(0)", " [.] fib(1)", " [.] fib(30)", " [.] fib(100)", " [.] fib(7)")
 }
@@ -279,7 +271,7 @@ func rpc(t *testing.T, url string, from, to language, fromFirst bool) {
 // retry sends tasks from another language to retry_worker, and lets that language read what is parked.
 func retry(t *testing.T, url string, peer language, peerFirst bool) {
 	if peerFirst {
-		end(peer.consume(t, url, "read_parked"))
+		peer.consume(t, url, "read_parked").Kill()
 	} else {
 		harness.StartConsumer(t, url, "retry_worker").Stop()
 	}
@@ -336,7 +328,7 @@ func pipeline(t *testing.T, url string, submitter, worker, collector language) {
 	harness.PublishMessages(t, harness.Channel(t, url), "", "pipeline_numbers", number, number)
 	collect.Await(" [x] fib(7) = 13")
 	collect.Await(" again, ignored")
-	end(stage)
+	stage.Kill()
 	if got, want := stage.Stdout(), []string{harness.WaitingForMessages, " [.] fib(0)", " [.] fib(30)",
 		" [.] fib(100)", " [.] fib(7)", " [.] fib(7)"}; !slices.Equal(got, want) {
 		t.Errorf("the stage printed %q, want %q", got, want)
@@ -363,9 +355,7 @@ func sharedRequests(t *testing.T, url string, languages []language) {
 		clients = append(clients, l.start(t, url, "rpc_client", numbers...))
 	}
 	for i, client := range clients {
-		if status := client.Wait(); status != 0 {
-			t.Fatalf("%s rpc_client: exit status %d", languages[i].name, status)
-		}
+		client.Exits(0)
 		got, want := client.Stdout(), slices.Clone(want)
 		if languages[i].name == "go" { // it prints the answers as they arrive
 			slices.Sort(got)

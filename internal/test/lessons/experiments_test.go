@@ -70,41 +70,12 @@ func TestARestartAndAnExchangeThatIsNotDurable(t *testing.T) {
 	v.AwaitReady("log_archive", messages+1)
 }
 
-func TestAnAcknowledgementOnAnotherChannelIsRefused(t *testing.T) {
-	t.Parallel()
-	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "other_channel"),
-		" [x] Received Hello World! on the first channel, with delivery tag 1",
-		" [x] Acknowledged it on the other channel, which the broker closes: PRECONDITION_FAILED - unknown delivery tag 1",
-		" [x] Acknowledged it on the first channel")
-}
-
 func TestAnExclusiveQueueIsRefusedToAnotherConnection(t *testing.T) {
 	t.Parallel()
 	experiment := harness.Run(t, harness.NewVhost(t).URL, 0, "exclusive")
 	experiment.Await(` [x] The first connection has declared the queue "mine", exclusive`)
 	experiment.Await(" [x] The second connection declares it as well: Exception (405) Reason: " +
 		`"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost `)
-}
-
-func TestAMessageThatWaitsHoldsUpThoseBehindIt(t *testing.T) {
-	t.Parallel()
-	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "head_of_line"),
-		" [x] The first task waits for 3000 ms", " [x] The second task waits for 1000 ms",
-		" [x] The first task is back after 3 s", " [x] The second task is back after 3 s")
-}
-
-// RabbitMQ 4 ignores an x-death that a client publishes.
-func TestXDeathCountsTheTriesOfACopyOnlyInRabbitMQ3(t *testing.T) {
-	t.Parallel()
-	counts := []int{1, 1, 1}
-	if strings.HasPrefix(harness.SharedBroker(t).Version(), "3.") {
-		counts = []int{1, 2, 3}
-	}
-	var want []string
-	for i, count := range counts {
-		want = append(want, fmt.Sprintf(" [x] It has failed %d times, and x-death counts %d", i+1, count))
-	}
-	wantStdout(t, harness.Run(t, harness.NewVhost(t).URL, 0, "x_death"), want...)
 }
 
 // RabbitMQ 4.3 has delayed retries, whose pause grows by the first pause with each failure. A nack

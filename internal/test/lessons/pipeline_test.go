@@ -29,6 +29,8 @@ func TestNumbersWaitForTheirStage(t *testing.T) {
 	for _, p := range []*harness.Process{submit, stage, collect} {
 		wantStderr(t, p)
 	}
+	stage.Stop()
+	collect.Stop()
 	v.AwaitQueue("pipeline_numbers", 0, 0)
 	v.AwaitQueue("pipeline_results", 0, 0)
 }
@@ -147,7 +149,6 @@ func TestStageThatAcknowledgesFirstLosesItsNumbers(t *testing.T) {
 	stage.Await("fib(20)") // there is no prefetch limit
 	v.AwaitQueue("pipeline_numbers", 0, 0)
 	stage.Kill()
-	stage.Wait()
 
 	heir := harness.StartConsumer(t, v.URL, "pipeline_stage", "-ack-first")
 	harness.Run(t, v.URL, 0, "pipeline_submit", "30")

@@ -179,6 +179,10 @@ func TestHostileCountsOfTries(t *testing.T) {
 		worker.Await(end)
 	}
 	worker.Stop()
+	// Five counts are ignored, which makes four tries each; a try is left after a 3, and one is made after a 4.
+	if n := strings.Count(strings.Join(worker.Stderr(), "\n"), "[!] try "); n != 5*4+3+1 {
+		t.Errorf("%d tries failed, want 24:\n%s", n, worker.Output())
+	}
 	v.AwaitQueue("retry_tasks", 0, 0)
 	v.AwaitQueue("retry_parked", 9, 0)
 }

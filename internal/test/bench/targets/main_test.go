@@ -23,11 +23,17 @@ BenchmarkX/way=a/by=plain-2  	       1	         1.0 msg/s
 ok  	rabbitmq-tutorial/internal/test/bench	1.0s
 `
 
-func TestRatioComparesWithinARound(t *testing.T) {
-	r, err := parse(strings.NewReader(rounds))
+func parsed(t *testing.T, text string) *results {
+	t.Helper()
+	r, err := parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+func TestRatioComparesWithinARound(t *testing.T) {
+	r := parsed(t, rounds)
 	if got, err := r.ratio("X/way=a/by=amqpx msg/s", "X/way=a/by=plain msg/s"); got != 0.75 || err != nil {
 		t.Errorf("the median of 10/20, 3/4 and 1/1 is %v, %v", got, err)
 	}
@@ -47,20 +53,14 @@ func TestRatioComparesWithinARound(t *testing.T) {
 
 // A run without one of the benchmarks must not look as if it had reached every target.
 func TestMissingFiguresAreAnError(t *testing.T) {
-	r, err := parse(strings.NewReader(rounds))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := parsed(t, rounds)
 	if err := r.print(new(strings.Builder)); err == nil || !strings.Contains(err.Error(), "publishing, window 1000") {
 		t.Errorf("print: %v", err)
 	}
 }
 
 func TestRowSaysWhetherTheTargetIsReached(t *testing.T) {
-	r, err := parse(strings.NewReader(rounds))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := parsed(t, rounds)
 	twins := versus("amqpx", "plain", "msg/s", "X/way=a")
 	same := [2]string{twins[0][1], twins[0][1]}
 	for _, test := range []struct {
@@ -82,10 +82,7 @@ func TestRowSaysWhetherTheTargetIsReached(t *testing.T) {
 }
 
 func TestTableHasARowForEachCase(t *testing.T) {
-	r, err := parse(strings.NewReader(rounds))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := parsed(t, rounds)
 	for prefix, want := range map[string]string{
 		"X/": "\n| | amqpx msg/s | plain msg/s | amqpx / plain |\n| --- | ---: | ---: | ---: |\n| way a | 3.00 | 4.00 | 0.75 |\n",
 		"Y":  "\n| | msg/s |\n| --- | ---: |\n| Y | 2.00 |\n",
@@ -99,14 +96,11 @@ func TestTableHasARowForEachCase(t *testing.T) {
 }
 
 func TestPlotIsSVGWithALineForEachClient(t *testing.T) {
-	r, err := parse(strings.NewReader(`BenchmarkGrowth/sessions=1/by=plain 1 2 ms/session 50 kB/session
+	r := parsed(t, `BenchmarkGrowth/sessions=1/by=plain 1 2 ms/session 50 kB/session
 BenchmarkGrowth/sessions=1/by=amqpx 1 4 ms/session 3 kB/session
 BenchmarkGrowth/sessions=1000/by=amqpx 1 8 ms/session 90 kB/session
 BenchmarkGrowth/sessions=1000/by=plain 1 3 ms/session 100 kB/session
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	svg := r.draw(plots[slices.IndexFunc(plots, func(p plot) bool { return p.key == "sessions" })])
 	for _, want := range []string{
 		`points="64.0,148.0 364.0,76.0 "`,  // 4 and 8 ms, of 10
@@ -144,13 +138,10 @@ func TestFigureIsAsExactAsItsMeasurement(t *testing.T) {
 }
 
 func TestRoomIsWhatTheClientTakes(t *testing.T) {
-	r, err := parse(strings.NewReader(`processors: 2
+	r := parsed(t, `processors: 2
 BenchmarkPublish/window=1000/bytes=10/by=plain-2 1 40000 msg/s 10 µs/msg
 BenchmarkConsume/prefetch=1000/ack=each/by=plain-2 1 50000 msg/s 20 µs/msg
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	got := r.room()
 	for _, want := range []string{"takes 20% of", "1.25 times as fast", "takes 50%", "2.00 times as fast"} {
 		if !strings.Contains(got, want) {
@@ -160,7 +151,7 @@ BenchmarkConsume/prefetch=1000/ack=each/by=plain-2 1 50000 msg/s 20 µs/msg
 }
 
 func TestREADMEHasFiveFigures(t *testing.T) {
-	r, err := parse(strings.NewReader(`processors: 2
+	r := parsed(t, `processors: 2
 rabbitmq: 4.3.6
 date: 2026-11-25
 BenchmarkPublish/window=1000/bytes=10/by=amqpx-2 1 3000 msg/s 6 µs/msg
@@ -171,10 +162,7 @@ BenchmarkConsume/prefetch=1000/ack=each/by=plain-2 1 2000 msg/s 10 µs/msg
 BenchmarkDispatch/prefetch=1-2 1 2.04 s/run 1.02 x-best
 BenchmarkDispatch/prefetch=0-2 1 3.22 s/run 1.61 x-best
 BenchmarkSend/by=amqpx-2 1 27.4 ms/run
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	got, err := r.five()
 	for _, want := range []string{
 		"2 processors, RabbitMQ 4.3.6, 2026-11-25.", "1.50 times as fast as plain amqp091-go, with 0.50 of", "2.00 times as fast, with 0.70 of",
