@@ -250,9 +250,9 @@ func (n *Node) wait(ctx context.Context) error {
 // native node that has not ended within a minute. Stopping a node that does not run is no error.
 func (n *Node) Stop(ctx context.Context) error {
 	if n.Member > 0 { // down would stop the others, too
-		return n.do(ctx, func() error { return n.stopNative(ctx) }, "stop", n.service())
+		return n.do(ctx, n.stopNative, "stop", n.service())
 	}
-	return n.do(ctx, func() error { return n.stopNative(ctx) }, "down")
+	return n.do(ctx, n.stopNative, "down")
 }
 
 // Kill ends the node as kill -9 does; its data stays. Killing a node that does not run is no error.
@@ -260,12 +260,12 @@ func (n *Node) Kill(ctx context.Context) error { return n.do(ctx, n.killNative, 
 
 // Pause freezes the node: its connections stay open, and nothing answers on them.
 func (n *Node) Pause(ctx context.Context) error {
-	return n.do(ctx, func() error { return n.freezeNative(ctx) }, "pause", n.service())
+	return n.do(ctx, n.freezeNative, "pause", n.service())
 }
 
 // Resume lets a frozen node go on.
 func (n *Node) Resume(ctx context.Context) error {
-	return n.do(ctx, func() error { return n.signal(sigCont) }, "unpause", n.service())
+	return n.do(ctx, func(context.Context) error { return n.signal(sigCont) }, "unpause", n.service())
 }
 
 // Destroy ends the node and removes its folder with all data. If the node is a container of a cluster,
@@ -278,11 +278,11 @@ func (n *Node) Destroy(ctx context.Context) error {
 }
 
 // do calls a function for a native node, or a command of Compose for a container.
-func (n *Node) do(ctx context.Context, native func() error, compose ...string) error {
+func (n *Node) do(ctx context.Context, native func(context.Context) error, compose ...string) error {
 	if n.Kind == Compose {
 		return n.compose(ctx, compose...)
 	}
-	return native()
+	return native(ctx)
 }
 
 // CtlCommand returns a command that runs rabbitmqctl on the node, without standard input.

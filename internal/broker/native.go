@@ -213,15 +213,15 @@ func (n *Node) stopNative(ctx context.Context) error {
 			return fmt.Errorf("wait for the end of %s: %w", n.Name(), ctx.Err())
 		}
 	}
-	return n.killNative()
+	return n.killNative(ctx)
 }
 
-func (n *Node) killNative() error {
+func (n *Node) killNative(ctx context.Context) error {
 	if n.processRuns() {
 		if err := n.signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		n.awaitEnd(context.Background(), 10*time.Second)
+		n.awaitEnd(context.WithoutCancel(ctx), 10*time.Second)
 		if n.processRuns() {
 			return fmt.Errorf("%s (process %d) does not end", n.Name(), n.PID)
 		}
