@@ -57,7 +57,7 @@ func (st *stage) run(ctx context.Context, url string, _ []string) error {
 		for number := range numbers {
 			inHand.Go(func() error { // a goroutine for each number in hand
 				if st.ackFirst {
-					return st.ackThenPublish(ctx, s, next, number)
+					return st.ackThenPublish(ctx, s, next, number) // the wrong order; published in the same way
 				}
 				// First publish the result, persistent, to the next queue, and wait for its
 				// confirm. (Even after Ctrl+C: what is in hand is finished.)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
 
 	"rabbitmq-tutorial/internal/amqpx"
 )
@@ -26,14 +27,14 @@ type load struct {
 	n     int
 }
 
-// A publish function publishes a load, and calls done for each message that the broker has
+// A publishFunc publishes a load, and calls done for each message that the broker has
 // confirmed, one call at a time. What is not confirmed when a session is lost is published
 // again in the next one: a message may arrive twice, but none is lost.
-type publish func(ctx context.Context, url string, l load, done func()) error
+type publishFunc func(ctx context.Context, url string, l load, done func()) error
 
 type way struct {
 	name    string
-	publish publish
+	publish publishFunc
 }
 
 func ways() []way {
@@ -63,8 +64,8 @@ func publishOneByOne(ctx context.Context, url string, l load, done func()) error
 	})
 }
 
-// publishInBatches publishes a hundred messages and then waits for all their confirms. The
-// batch shares one wait, but while it waits nothing is published.
+// publishInBatches publishes a hundred messages, each from a goroutine of its own, and then waits
+// for all their confirms. The batch shares one wait, but while it waits nothing is published.
 func publishInBatches(ctx context.Context, url string, l load, done func()) error {
 	confirmed := 0
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
@@ -100,26 +101,23 @@ func publishAsynchronously(ctx context.Context, url string, l load, done func())
 func publishSideBySide(ctx context.Context, s *amqpx.Session, l load, n, goroutines int, done func()) error {
 	var (
 		left       atomic.Int64
-		publishers sync.WaitGroup
+		publishers errgroup.Group
 		counting   sync.Mutex
-		failures   = make(chan error, goroutines)
 	)
 	left.Store(int64(n))
 	for range goroutines {
-		publishers.Go(func() {
+		publishers.Go(func() error {
 			for left.Add(-1) >= 0 {
 				if err := s.PublishConfirmed(ctx, l.to, l.msg); err != nil {
-					left.Store(0) // the others stop as well
-					failures <- err
-					return
+					left.Store(0) // the others finish what is on its way
+					return err
 				}
 				counting.Lock()
 				done()
 				counting.Unlock()
 			}
+			return nil
 		})
 	}
-	publishers.Wait()
-	close(failures)
-	return <-failures // the first, nil if there is none
+	return publishers.Wait() // the first error, nil if there was none
 }

@@ -13,7 +13,7 @@ import (
 const patience = 30 * time.Second
 
 // publishOrGiveUp calls publish, and gives up after half a minute without a confirm.
-func publishOrGiveUp(parent context.Context, publish publish, url string, l load, done func()) error {
+func publishOrGiveUp(parent context.Context, publish publishFunc, url string, l load, done func()) error {
 	ctx, giveUp := context.WithCancelCause(parent)
 	defer giveUp(nil)
 	stalled := time.AfterFunc(patience, func() { giveUp(fmt.Errorf("gave up after %v without a confirm", patience)) })

@@ -28,8 +28,8 @@ func run(ctx context.Context, url string, _ []string) error {
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "logs", Kind: amqp.ExchangeFanout, Durable: false}); err != nil {
 			return err
 		}
-		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
-		// makes one up. No type: a classic queue, as all exclusive queues are.
+		// Exclusive: a queue for this connection alone, deleted with it. Not durable. No name:
+		// the broker makes one up. No type: a classic queue, as all exclusive queues are.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err

@@ -30,8 +30,8 @@ func run(ctx context.Context, url string, severities []string) error {
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "direct_logs", Kind: amqp.ExchangeDirect, Durable: false}); err != nil {
 			return err
 		}
-		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
-		// makes one up. No type: a classic queue.
+		// Exclusive: a queue for this connection alone, deleted with it. Not durable. No name:
+		// the broker makes one up. No type: a classic queue.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err

@@ -31,8 +31,8 @@ func run(ctx context.Context, url string, bindingKeys []string) error {
 		if err := s.DeclareExchange(amqpx.Exchange{Name: "topic_logs", Kind: amqp.ExchangeTopic, Durable: false}); err != nil {
 			return err
 		}
-		// Exclusive: a queue for this connection alone, deleted with it. No name: the broker
-		// makes one up. No type: a classic queue.
+		// Exclusive: a queue for this connection alone, deleted with it. Not durable. No name:
+		// the broker makes one up. No type: a classic queue.
 		queue, err := s.DeclareQueue(amqpx.Queue{Name: "", Exclusive: true})
 		if err != nil {
 			return err

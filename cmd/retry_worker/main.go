@@ -1,5 +1,6 @@
 // Retry_worker does the tasks of the queue "retry_tasks". A task that fails is tried again after
-// a pause; if it fails too often, it is parked in the queue "retry_parked".
+// a pause; if it fails too often, it is parked in the queue "retry_parked". With -unpark, it gets the
+// parked tasks one by one instead, publishes each to "retry_tasks" as safely, and acknowledges it then.
 //
 // It is the consumer of lesson 9. The other queues are in queues.go, the work and the copies of
 // tasks in task.go; worker.go has the rest.
@@ -35,7 +36,8 @@ func (w *worker) run(ctx context.Context, url string) error {
 		if err != nil {
 			return err
 		}
-		// Also durable, quorum: retry_parked, and per pause a queue whose messages expire into retry_tasks.
+		// Also durable, quorum: retry_parked, and for each pause a queue retry_wait_<milliseconds>,
+		// whose messages expire into retry_tasks.
 		if err := w.declareOthers(s, queue.Name); err != nil {
 			return err
 		}

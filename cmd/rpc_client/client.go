@@ -66,7 +66,7 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 		var l link
 		select {
 		case l = <-c.links:
-		case answer := <-answers: // it was there when the session was lost
+		case answer := <-answers: // it came just before the session was lost
 			return parse(answer)
 		case <-c.stopped:
 			return nil, cmp.Or(context.Cause(ctx), c.err)
@@ -74,7 +74,7 @@ func (c *Client) Call(ctx context.Context, n int) (*big.Int, error) {
 			continue
 		}
 
-		// ReplyTo names the queue for the answer. The server copies CorrelationId to it.
+		// ReplyTo names the queue for the answer, into which the server copies CorrelationId.
 		// The request is neither mandatory nor confirmed: a missing answer says enough. We
 		// ignore the error: the session is lost, or ctx has ended. Either ends the wait below.
 		_ = l.PublishUnconfirmed(ctx, amqpx.Route{Exchange: "", RoutingKey: "rpc_queue", Mandatory: false}, amqp.Publishing{

@@ -7,8 +7,8 @@
 //     through the default exchange: not persistent, not mandatory, not confirmed. The request
 //     expires at the call's deadline;
 //   - an answer. All calls share one queue for their answers: exclusive, named by the broker,
-//     not durable, classic. The client consumes from it with automatic acknowledgement. The
-//     correlation id tells which call an answer is for.
+//     not durable, classic. The client consumes from it with automatic acknowledgement, for which
+//     there is no prefetch. The correlation id tells which call an answer is for.
 package main
 
 import (

@@ -60,13 +60,13 @@ func (w *worker) run(ctx context.Context, url string, _ []string) error {
 				again = " (redelivered)"
 			}
 			program.Printf(" [x] Received %s%s", task.Body, again)
-			dots := min(bytes.Count(task.Body, []byte(".")), 600) // or else -unit 1h could take years
+			dots := min(bytes.Count(task.Body, []byte(".")), 600) // a long row must not keep a worker for ever
 			time.Sleep(w.unit * time.Duration(dots))
 			program.Printf(" [x] Done")
 			if w.autoAck || w.forgetAck {
 				continue
 			}
-			// Last, when the task is done: now the broker may forget it.
+			// Acknowledge last: only now may the broker forget the task.
 			if err := amqpx.Ack(task); err != nil {
 				return err
 			}

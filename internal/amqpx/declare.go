@@ -18,9 +18,8 @@ type Queue struct {
 
 // An Exchange is an exchange to declare. See https://www.rabbitmq.com/docs/exchanges.
 type Exchange struct {
-	Name    string
-	Kind    string // such as amqp.ExchangeFanout
-	Durable bool   // the exchange is still there after a restart of the broker
+	Name, Kind string // the kind is such as amqp.ExchangeFanout
+	Durable    bool   // the exchange is still there after a restart of the broker
 }
 
 // A Binding lets an exchange route messages to a queue. The kind of the exchange and the

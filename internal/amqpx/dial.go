@@ -51,7 +51,7 @@ func parse(rawURL string) (address string, uri amqp.URI, err error) {
 		// be printed. The "@" that follows tells.
 		return "", uri, fmt.Errorf("%w: a special character in the user name or the password is not percent-encoded", ErrURL)
 	}
-	if uri, err = amqp.ParseURI(rawURL); err != nil {
+	if uri, err = amqp.ParseURI(rawURL); err != nil || uri.Port < 1 || uri.Port > 65535 {
 		return "", uri, fmt.Errorf("%w: the port, or a parameter after the question mark, has no valid value", ErrURL)
 	}
 	return u.Scheme + "://" + u.Host + u.EscapedPath(), uri, nil
@@ -62,7 +62,7 @@ type brokers []*broker
 
 type broker struct {
 	url, address, host string
-	tried              bool // the user has been told if it failed
+	tried              bool // only the failure of a first try is told
 }
 
 // parseAll reads URLs with commas between them. Their order is random, so that clients spread.
@@ -115,7 +115,7 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 			err = fmt.Errorf("%w to %s: %w", ErrConnect, b.address, cmp.Or(context.Cause(dial), err))
 		}
 	}()
-	c, err := new(net.Dialer).DialContext(dial, "tcp", b.host)
+	c, err := new(net.Dialer).DialContext(dial, "tcp", b.host) // TLS comes on top, below
 	if err != nil {
 		return nil, err
 	}

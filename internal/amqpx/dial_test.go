@@ -26,6 +26,8 @@ func TestNoPasswordIsInTheAddress(t *testing.T) {
 		{"AMQP//user:secret@localhost", ""},
 		{"amqp:user:secret@localhost", ""},
 		{"amqp://user:secret@localhost:port/", ""},
+		{"amqp://user:secret@localhost:0/", ""},
+		{"amqp://user:secret@localhost:65536/", ""},
 		{"amqp://user:secret@localhost/\n", ""},
 		{"amqp://user:sec ret@localhost/", ""},
 		{"amqp://user:%zz@localhost/", ""},

@@ -54,15 +54,16 @@ func (to Route) String() string {
 //   - an [*amqp.Error] if the broker refused it with a reason: 403 ACCESS_REFUSED, or 404 NOT_FOUND
 //     for the exchange;
 //   - [ErrUnconfirmed] if ctx or the session ended while it was on its way;
-//   - the cause of ctx's end if that came first: nothing was sent.
+//   - the cause of ctx's end if that came first, or the library's error for headers that AMQP
+//     cannot carry: nothing was sent.
 //
 // Return the error to [Run], and after a lost session the message is published again in the
 // next one. The end of ctx costs the session only if this message is still being written a
 // second later.
 //
 // To publish the result of a delivery in hand, pass [context.WithoutCancel] of Run's ctx. Once
-// that has ended, the wait is bounded to five seconds: a broker that blocks publishers may never
-// confirm.
+// Run's ctx has ended, the wait is bounded to five seconds: a broker that blocks publishers may
+// never confirm.
 //
 // See https://www.rabbitmq.com/docs/confirms#publisher-confirms.
 func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publishing) (err error) {
@@ -96,18 +97,18 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 		})
 		return s.unconfirmed(ctx, to, nil)
 	}
-	returned := s.takeReturned(to, msg)
-	switch broken := s.broken(); {
-	case confirm.Acked():
-		return returned
-	case broken != nil: // a lost session resolves every confirm as negative
+	unroutable := s.takeReturned(to, msg)
+	if confirm.Acked() {
+		return unroutable
+	}
+	if broken := s.broken(); broken != nil { // a lost session resolves every confirm as negative
 		return s.unconfirmed(ctx, to, broken)
 	}
 	return ErrNacked
 }
 
-// unconfirmed says why there will be no confirm. A refusal closes the channel. All messages
-// to the exchange that it names count as refused; the others are in doubt.
+// unconfirmed says why there will be no confirm. A refusal closes the channel, and names an
+// exchange ('amq.default' is ""). All messages to that one count as refused; the others are in doubt.
 func (s *Session) unconfirmed(ctx context.Context, to Route, broken error) error {
 	var refusal *amqp.Error
 	if errors.As(broken, &refusal) && strings.Contains(refusal.Reason, "exchange '"+cmp.Or(to.Exchange, "amq.default")+"'") {
@@ -132,16 +133,17 @@ func (s *Session) publishDeferred(ctx context.Context, to Route, msg amqp.Publis
 }
 
 // fileReturned keeps returned messages for the goroutines that wait for their confirms. The
-// broker returns a message before it confirms it. The library gives each return to both
-// listeners, and reads on when the second has taken it: by then the message is filed.
+// broker returns a message before it confirms it. The library hands a return to one listener after
+// the other, and reads on, to the confirm, when both have taken it. So we take it from the second
+// only when it is filed.
 func (s *Session) fileReturned() {
-	returns, filed := s.NotifyReturn(make(chan amqp.Return)), s.NotifyReturn(make(chan amqp.Return))
+	returns, barrier := s.NotifyReturn(make(chan amqp.Return)), s.NotifyReturn(make(chan amqp.Return))
 	s.watch.Go(func() {
 		for r := range returns { // is closed with the channel
 			s.filing.Lock()
 			s.returned = append(s.returned, r)
 			s.filing.Unlock()
-			<-filed
+			<-barrier
 		}
 	})
 }
@@ -160,13 +162,14 @@ func (s *Session) takeReturned(to Route, msg amqp.Publishing) error {
 }
 
 // PublishUnconfirmed publishes a message and waits for nothing. That is enough where a
-// lost message is noticed in another way, as by a caller who gets no answer. It is never
-// mandatory: nobody would hear of its return. Any number of goroutines may call it at once.
+// lost message is noticed in another way, as by a caller who gets no answer. to.Mandatory is
+// ignored: nobody would hear of the return. Any number of goroutines may call it at once.
 //
 // The message is published even if ctx has ended: it may be the answer to a request in
-// hand. But nobody waits after that for others that are publishing: the error is then the cause
-// of ctx's end. Any other error says that the session is lost. So it is if the message is still
-// being written a second after the end of ctx.
+// hand. But if others are publishing then, it does not wait for its turn: the error is the cause
+// of ctx's end. Any other error says that the session is lost, except for headers that AMQP
+// cannot carry. The session is lost, too, if the message is still being written a second after
+// the end of ctx.
 func (s *Session) PublishUnconfirmed(ctx context.Context, to Route, msg amqp.Publishing) error {
 	return annotate(s.write(ctx, func() error {
 		return s.Publish(to.Exchange, to.RoutingKey, false, false, msg)

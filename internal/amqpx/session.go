@@ -4,7 +4,7 @@
 //
 // Its centre is [Run]. Run opens a [Session], which is an AMQP channel on a
 // connection of its own, and calls the program's function with it. A lost session
-// takes all that belonged to it along: its deliveries end, its acknowledgements
+// takes everything that belonged to it with it: its deliveries end, its acknowledgements
 // fail without harm, and Run calls the function again with a new session. That is
 // safe because declaring is idempotent, and it is the whole recovery: a consumer
 // is a function that declares, binds and consumes.
@@ -66,7 +66,7 @@ type Session struct {
 }
 
 // Run connects to the broker at url and calls fn with the session. When the session is
-// lost, Run says so on the standard logger, pauses for 0.1 seconds and later up to 1.5,
+// lost, Run says so on the standard logger, pauses for up to 0.1 seconds and later up to 1.5,
 // and calls fn again with a new one: until fn is done, or ctx ends.
 //
 // url may have several URLs, with commas between them: nodes of a cluster. Run takes the first
@@ -84,7 +84,7 @@ type Session struct {
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED or 406
 //     PRECONDITION_FAILED;
-//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if nothing else comes for ten seconds.
+//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if for ten seconds there was no other error.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
@@ -107,7 +107,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			}
 			lost = err
 		} else {
-			if lost != nil && !errors.Is(lost, ErrNacked) { // after that, the connection was not lost
+			if lost != nil && !errors.Is(lost, ErrNacked) { // then Run itself closed the session
 				log.Printf("connected again, to %s", all[0].host)
 				told = ""
 			}
@@ -116,7 +116,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			switch {
 			case lost == nil && !errors.Is(undone, ErrNacked) || incurable(undone):
 				return undone
-			case incurable(lost): // of an acknowledgement, or of a message that nobody waits for
+			case incurable(lost): // the broker refused what fn does not wait for, such as an acknowledgement
 				return lost
 			case time.Since(opened) > maxPause:
 				pause = minPause / 2
@@ -132,8 +132,10 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		}
 
 		text := lost.Error()
-		if e := (*amqp.Error)(nil); errors.As(lost, &e) {
-			text = "connection lost: " + e.Reason // in the broker's words
+		if e := (*amqp.Error)(nil); errors.As(lost, &e) && errors.Is(lost, ErrConnect) {
+			text = strings.Replace(text, e.Error(), e.Reason, 1) // in the broker's words
+		} else if e != nil {
+			text = "connection lost: " + e.Reason
 		}
 		if text != told && ctx.Err() == nil {
 			log.Printf("%s; connecting again", text)
@@ -167,7 +169,7 @@ func incurable(err error) bool {
 	return !temporary && isCode(err, amqp.AccessRefused, amqp.ResourceLocked, amqp.PreconditionFailed, amqp.NotImplemented, amqp.NotAllowed)
 }
 
-// doubtful reports whether trying again may help or not: Run tries for maxDoubt. What fn has
+// doubtful reports whether the error may pass, or may stay: Run tries for maxDoubt. What fn has
 // declared, somebody may have deleted before it was used. On a slow network, a connection that
 // breaks during the log-in looks like a refused one. And a queue refuses messages while it has
 // no leader, which is until its replicas have elected one.

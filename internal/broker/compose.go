@@ -17,8 +17,9 @@ import (
 func engineAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, noV1 := exec.LookPath("docker-compose")
-	return (hasComposeV2() || noV1 == nil) && exec.CommandContext(ctx, "docker", "info").Run() == nil
+	_, err := exec.LookPath("docker-compose")
+	hasV1 := err == nil
+	return (hasComposeV2() || hasV1) && exec.CommandContext(ctx, "docker", "info").Run() == nil
 }
 
 // hasComposeV2 reports whether Compose is Docker's plugin. Version 1 is the program docker-compose.

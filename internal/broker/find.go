@@ -96,7 +96,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 	if strings.Contains(w.URL, ",") {
 		return w.firstThatAnswers()
 	}
-	at, err := w.target()
+	at, err := w.target(w.url())
 	if err != nil {
 		return Server{}, err
 	}
@@ -135,6 +135,9 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 	}
 	node.AMQPPort = at.port
 	node.ManagementPort = cmp.Or(node.ManagementPort, at.port+10_000) // as 15672 to 5672
+	if node.ManagementPort > 65535 {
+		return Server{}, fmt.Errorf("there is no port %d for the console: set MANAGEMENT_PORT to another", node.ManagementPort)
+	}
 	if err := node.Start(ctx); err != nil {
 		return Server{}, err
 	}
@@ -149,7 +152,7 @@ func Up(ctx context.Context, w Wish) (Server, error) {
 func (w Wish) firstThatAnswers() (Server, error) {
 	var all []target
 	for i, url := range strings.Split(w.URL, ",") {
-		at, err := Wish{URL: url}.target()
+		at, err := w.target(url)
 		if err != nil {
 			return Server{}, fmt.Errorf("broker %d in AMQP_URL: %w", i+1, err)
 		}
@@ -185,14 +188,16 @@ type target struct {
 // String returns the address only: the rest of the URL may hold a password.
 func (t target) String() string { return net.JoinHostPort(t.host, strconv.Itoa(t.port)) }
 
-// ambiguous finds an "@" after the end of the host. An unescaped "/", "?" or "#" in the password would
-// end the host early, and parts of the password would be printed as host or port.
-var ambiguous = regexp.MustCompile(`^amqps?://[^/?#]*[/?#].*@`)
+// url returns AMQP_URL, or the one that the programs use without it.
+func (w Wish) url() string { return cmp.Or(w.URL, guestURL("localhost", cmp.Or(w.AMQPPort, 5672))) }
 
-func (w Wish) target() (target, error) {
-	url := cmp.Or(w.URL, guestURL("localhost", cmp.Or(w.AMQPPort, 5672)))
+// plain matches a URL without an "@" after the end of the host. An unescaped "/", "?" or "#" in the password
+// would end the host early, and parts of the password would be printed as host or port.
+var plain = regexp.MustCompile(`(?i)^amqps?://[^/?#\s]*([/?][^@#\s]*)?$`)
+
+func (w Wish) target(url string) (target, error) {
 	uri, err := amqp.ParseURI(url)
-	if err != nil || ambiguous.MatchString(url) {
+	if err != nil || !plain.MatchString(url) || uri.Port < 1 || uri.Port > 65535 {
 		return target{}, errors.New("AMQP_URL is not an AMQP URL such as amqp://USER:PASSWORD@HOST:PORT/, " +
 			"with special characters in the user name and the password percent-encoded: mend it, or unset it")
 	}

@@ -53,7 +53,8 @@ func TestTargetOfAMQPURL(t *testing.T) {
 		{"amqp://guest:secret@localhost/", 0, "localhost:5672", false},
 		{"amqp://guest:guest@localhost/mine", 0, "localhost:5672", false},
 	} {
-		got, err := Wish{Config{AMQPPort: test.port}, test.url}.target()
+		wish := Wish{Config{AMQPPort: test.port}, test.url}
+		got, err := wish.target(wish.url())
 		if err != nil || got.String() != test.address || got.startable != test.startable {
 			t.Errorf("%s, AMQP_PORT %d: at %s, startable: %v, error: %v", test.url, test.port, got, got.startable, err)
 		}
@@ -63,9 +64,10 @@ func TestTargetOfAMQPURL(t *testing.T) {
 func TestNoPartOfABrokenAMQPURLIsTold(t *testing.T) {
 	for _, url := range []string{
 		"secret", "http://me:secret@localhost/", "amqp://me:se cret@localhost/", "amqp://me:1234/secret@localhost/",
-		"amqp://me:1234?secret@localhost/", "amqp://me:secret@localhost:port/",
+		"amqp://me:1234?secret@localhost/", "AMQP://me:1234/secret@localhost/", "amqp://me:secret@localhost:port/",
+		"amqp://me:secret@localhost:0/", "amqp://me:secret@localhost:65536/", "amqp:localhost", "",
 	} {
-		at, err := Wish{URL: url}.target()
+		at, err := Wish{}.target(url)
 		if err == nil {
 			t.Errorf("%s was taken for %s", url, at)
 		} else if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "1234") {

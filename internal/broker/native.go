@@ -25,7 +25,7 @@ func sbin(root string) (string, error) {
 	}
 	for _, dir := range dirs {
 		if found, _ := filepath.Glob(root + dir + "/rabbitmq-env"); len(found) > 0 {
-			return strings.TrimPrefix(filepath.Dir(found[0]), root), nil
+			return strings.TrimPrefix(filepath.Dir(found[len(found)-1]), root), nil
 		}
 	}
 	if root != "" {

@@ -68,7 +68,7 @@ func TestUnexpectedArgumentIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestWhichBroker(t *testing.T) { // not parallel: it sets the environment
+func TestTheFlagWinsOverTheEnvironment(t *testing.T) { // not parallel: it sets the environment
 	for _, test := range []struct{ env, flag, want string }{
 		{"", "", "amqp://guest:guest@localhost:5672/"},
 		{"amqp://env/", "", "amqp://env/"},
@@ -87,7 +87,7 @@ func TestWhichBroker(t *testing.T) { // not parallel: it sets the environment
 	}
 }
 
-func TestPrefetch(t *testing.T) {
+func TestPrefetchIsACount(t *testing.T) {
 	for _, test := range []struct {
 		given string
 		want  int // -1: refused
@@ -124,7 +124,7 @@ func TestPrefetch(t *testing.T) {
 	})
 }
 
-func TestCheckKeys(t *testing.T) {
+func TestRoutingKeysHaveAtMost255Bytes(t *testing.T) {
 	t.Parallel()
 	longest := strings.Repeat("k", 255)
 	if err := CheckKeys("", "info", longest); err != nil {

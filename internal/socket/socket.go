@@ -3,7 +3,7 @@
 //
 // amqp091-go writes each message and each acknowledgement with a system call of its own. A
 // [Conn] gathers them: while its goroutine sends, later writes wait together and are sent
-// together. Nothing waits longer than it takes that goroutine to run.
+// together. A write waits only until that goroutine gets to run.
 package socket
 
 import (
@@ -27,7 +27,7 @@ const (
 // A Conn is a network connection that gathers what is written to it, and that closes itself
 // when a read or a write fails.
 //
-// The closing matters where heartbeats stay away. amqp091-go fails the read and then shuts
+// The closing matters when heartbeats stop coming. amqp091-go fails the read and then shuts
 // its channels down, for which it needs each channel's lock. A publisher that is stuck in a
 // write to the dead connection holds that lock, and both would wait for ever. The closed
 // connection fails the write.
@@ -43,7 +43,8 @@ type Conn struct {
 	failure  error // the first
 }
 
-// New makes a Conn of c, whose writes ctx bounds. Close it, or cut it.
+// New makes a Conn of c. A write that is stuck a second after the end of ctx cuts it. Close it, or
+// cut it.
 func New(ctx context.Context, c net.Conn) *Conn {
 	s := &Conn{Conn: c, bound: ctx}
 	s.changed.L = &s.mu
@@ -59,16 +60,15 @@ func (s *Conn) send() {
 	for s.failure == nil {
 		if s.busy || len(s.gathered) == 0 {
 			s.changed.Wait()
+			continue
 		}
 		// Let whoever can write do so first. Otherwise the first message goes out alone,
 		// then those that came meanwhile, and there are ten times as many system calls.
 		s.mu.Unlock()
 		runtime.Gosched()
 		s.mu.Lock()
-		if !s.busy && len(s.gathered) > 0 {
-			out, s.gathered = s.gathered, out[:0]
-			s.transmit(out)
-		}
+		out, s.gathered = s.gathered, out[:0]
+		s.transmit(out) // a large write waits while there is something gathered, so nobody else sends
 	}
 }
 
@@ -147,7 +147,7 @@ func (s *Conn) Cut() { s.fail(net.ErrClosed) }
 // Nothing else frees a goroutine that waits for a peer that does not read.
 func (s *Conn) CutAfter(ctx context.Context) (stop func()) {
 	stopped := make(chan struct{})
-	forget := context.AfterFunc(ctx, func() {
+	disarm := context.AfterFunc(ctx, func() {
 		select {
 		case <-stopped:
 		case <-time.After(Patience):
@@ -155,7 +155,7 @@ func (s *Conn) CutAfter(ctx context.Context) (stop func()) {
 		}
 	})
 	return func() {
-		forget()
+		disarm()
 		close(stopped)
 	}
 }

@@ -49,6 +49,7 @@ func fill(t *testing.T, s *Conn) (failures func() []error) {
 	t.Helper()
 	var (
 		writers sync.WaitGroup
+		written atomic.Int64 // how often one of them has
 		mu      sync.Mutex
 		all     []error
 	)
@@ -56,7 +57,9 @@ func fill(t *testing.T, s *Conn) (failures func() []error) {
 		writers.Go(func() {
 			piece := make([]byte, size)
 			for {
-				if _, err := s.Write(piece); err != nil {
+				_, err := s.Write(piece)
+				written.Add(1)
+				if err != nil {
 					mu.Lock()
 					all = append(all, err)
 					mu.Unlock()
@@ -65,10 +68,14 @@ func fill(t *testing.T, s *Conn) (failures func() []error) {
 			}
 		})
 	}
+	last, since := int64(-1), time.Now()
 	harness.Eventually(t, time.Minute, "nothing gets on", func() bool {
+		if n := written.Load(); n != last {
+			last, since = n, time.Now()
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.busy && len(s.gathered) >= enough
+		return s.busy && len(s.gathered) >= enough && time.Since(since) > 200*time.Millisecond
 	})
 	return func() []error {
 		writers.Wait()

@@ -17,6 +17,9 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
+// patience is how long nodes may need to find each other again, and to elect a leader.
+const patience = 2 * time.Minute
+
 // cluster starts a cluster of its own, whose nodes it can kill.
 func cluster(s *stage) {
 	c := s.startCluster()
@@ -102,7 +105,7 @@ func (s *stage) must(err error) {
 // leader waits until a running node leads the queue, shows it, and returns its number, from 0.
 func (s *stage) leader(c broker.Cluster) (leader int) {
 	var name string
-	found := s.soon(func() bool {
+	found := s.within(patience, func() bool {
 		name = taskQueue(c).Leader
 		leader = slices.IndexFunc(c[:], func(node *broker.Node) bool { return node.NodeName() == name && node.Running() })
 		return leader >= 0
@@ -148,7 +151,7 @@ func (s *stage) killLeader(c broker.Cluster, tasks *stream) (leader int, pause t
 func (s *stage) restart(c broker.Cluster, i int) {
 	s.must(c[i].Start(s.ctx))
 	running := slices.DeleteFunc(slices.Clone(c[:]), func(node *broker.Node) bool { return !node.Running() })
-	if !s.soon(func() bool { return len(taskQueue(c).Online) >= len(running) }) {
+	if !s.within(patience, func() bool { return len(taskQueue(c).Online) >= len(running) }) {
 		s.Fatalf("node %d has no replica of the queue", i+1)
 	}
 	s.show("operator", fmt.Sprintf(" node %d is back", i+1))
@@ -198,7 +201,7 @@ func (s *stage) stream() *stream {
 // awaitMore waits until n more tasks are confirmed, from now on.
 func (t *stream) awaitMore(n int32) {
 	n += t.count.Load()
-	if !t.s.soon(func() bool { return t.count.Load() >= n }) {
+	if !t.s.within(patience, func() bool { return t.count.Load() >= n }) {
 		t.s.Fatalf("no task is confirmed any more")
 	}
 }
@@ -219,6 +222,6 @@ func (t *stream) end(workers []process) (confirmed, lost int) {
 		}
 		return n
 	}
-	t.s.soon(func() bool { return undone() == 0 })
+	t.s.within(patience, func() bool { return undone() == 0 })
 	return len(t.confirmed), undone()
 }

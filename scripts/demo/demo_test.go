@@ -160,7 +160,7 @@ func TestLessonEndsWhereItCannotGoOn(t *testing.T) {
 	}
 }
 
-func TestTimeline(t *testing.T) {
+func TestTimelineShowsWhoWorkedWhen(t *testing.T) {
 	start := time.Now()
 	at := func(tenths float64, text string) harness.Line {
 		return harness.Line{At: start.Add(time.Duration(tenths * float64(column))), Text: text}

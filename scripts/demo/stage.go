@@ -74,9 +74,11 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 	s.screen.printf("%s %s\n", mark, fmt.Sprintf(format, args...))
 }
 
-// soon reports whether something is true, or becomes true within two minutes.
-func (s *stage) soon(is func() bool) bool {
-	timeout := time.After(2 * time.Minute)
+// soon reports whether something is true, or becomes true within ten seconds.
+func (s *stage) soon(is func() bool) bool { return s.within(10*time.Second, is) }
+
+func (s *stage) within(limit time.Duration, is func() bool) bool {
+	timeout := time.After(limit)
 	for !is() {
 		select {
 		case <-time.After(50 * time.Millisecond):

@@ -21,7 +21,7 @@ const publishTimeout = 30 * time.Second
 
 // During a memory alarm, the broker reads nothing from a connection that publishes, not
 // even that it wants to close.
-func TestMemoryAlarm(t *testing.T) {
+func TestBlockedPublishersSaySoAndLoseNothing(t *testing.T) {
 	t.Parallel()
 	broker := harness.StartBroker(t)
 	raise := func() { broker.Ctl("set_vm_memory_high_watermark", "absolute", "1") }

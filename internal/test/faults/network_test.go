@@ -143,7 +143,7 @@ func TestRPCOverABrokenNetwork(t *testing.T) {
 }
 
 // The programs work on a slow network, and do not report it as broken.
-func TestSlowNetworks(t *testing.T) {
+func TestASlowNetworkIsNotTakenForABrokenOne(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, kind string

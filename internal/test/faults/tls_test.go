@@ -22,7 +22,7 @@ import (
 )
 
 // The broker has a certificate, and asks its clients for one.
-func TestTLS(t *testing.T) {
+func TestTLSWorksAndItsFailuresSayWhy(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newAuthority(t, "our CA"), newAuthority(t, "another CA")
 	later, before := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)

@@ -67,7 +67,7 @@ func printed(t *testing.T, p *harness.Process, want ...string) {
 	}
 }
 
-func TestMatrix(t *testing.T) {
+func TestEveryLanguageTalksToEveryOther(t *testing.T) {
 	golang := language{name: "go"}
 	peers := peers(t)
 

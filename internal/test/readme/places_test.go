@@ -40,7 +40,7 @@ func openPlaces(t *testing.T) places {
 		free[i]++ // no broker of another test takes the port behind a free one, before a section wants it
 	}
 	for i := range cap(p.own) + cap(p.cluster) {
-		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeAll in scripts/broker
+		parent := fmt.Sprintf("%s-reader%d", os.Getenv("TEST_BROKER"), i) // see removeLeft in scripts/broker
 		at := newPlace(t, parent)
 		ports := free[2*i:]
 		at.env = append(at.env, fmt.Sprintf("AMQP_URL=amqp://guest:guest@localhost:%d/", ports[0]),

@@ -12,8 +12,8 @@
 //	consume QUEUE N PREFETCH each|automatic    and how to acknowledge them
 //
 // Each run has a connection of its own. When it is over, Client prints how many seconds it took, how many
-// seconds of processor time, and when it began, as Unix time. The clients in ../../peers know no publishers,
-// and print the first two figures.
+// seconds of processor time, and when it began, as Unix time. The clients in ../../peers have no
+// publishers, and print the first two figures.
 package main
 
 import (
@@ -35,7 +35,7 @@ import (
 	"rabbitmq-tutorial/internal/amqpx"
 )
 
-// A client is one of the two.
+// A client has the runs of one library.
 type client struct {
 	publish, publishers func(queue string, n, size, count int) error
 	consume             func(queue string, n, prefetch int, autoAck bool) error
@@ -114,7 +114,7 @@ func publishWindow(ch *amqp.Channel, queue string, n, size, window int) error {
 	returns := ch.NotifyReturn(make(chan amqp.Return, window))
 	confirms, msg := make([]*amqp.DeferredConfirmation, window), persistent(size)
 	start := now()
-	for i := range n + window {
+	for i := range n + window { // the last rounds only wait
 		if oldest := confirms[i%window]; oldest != nil && (!oldest.Wait() || len(returns) > 0) {
 			return errRefused
 		}
@@ -130,7 +130,7 @@ func publishWindow(ch *amqp.Channel, queue string, n, size, window int) error {
 }
 
 func publishersAmqpx(queue string, n, size, goroutines int) error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) // for a context without an end, PublishConfirmed makes one
 	defer cancel()
 	msg, to := persistent(size), amqpx.Route{RoutingKey: queue, Mandatory: true}
 	return amqpx.Run(ctx, url, func(s *amqpx.Session) error {
