@@ -163,8 +163,9 @@ func TestServerSurvivesBadRequests(t *testing.T) {
 	if answer := harness.Next(t, answers); answer.CorrelationId != "last" || string(answer.Body) != "55" || answer.Type != "" {
 		t.Errorf("fib(10) is %q, type %q, for %q", answer.Body, answer.Type, answer.CorrelationId)
 	}
+	v.AwaitQueue("rpc_queue", 0, 0)
 	server.Stop()
-	v.AwaitQueue("rpc_queue", 0, 0) // everything is acknowledged, and no answer has become a new request
+	v.AwaitQueue("rpc_queue", 0, 0) // everything was acknowledged, and no answer has become a new request
 	for _, line := range server.Lines() {
 		if strings.Contains(line.Text, "connecting again") {
 			t.Errorf("a request has cost the server its connection: %q", line.Text)
