@@ -59,7 +59,7 @@ func advice(err error) string {
 	case errors.Is(err, amqpx.ErrNacked):
 		return "The queue may be full, by a limit in its policy, or without a leader (in a cluster, more than half of its nodes must be up): look at it, and publish again"
 	case errors.Is(err, amqpx.ErrUnroutable):
-		return "The queue was deleted meanwhile, or nothing is bound for this key: run it again, or look at make ctl ARGS=list_bindings"
+		return "No queue has this name, or nothing is bound for this key: compare them letter by letter with make ctl ARGS=list_bindings"
 	case errors.As(err, new(*net.DNSError)):
 		return "Check the host in AMQP_URL or -url"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.Errno(10061)): // as Windows has it

@@ -132,7 +132,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, c := range []struct{ window, size, n int }{
 		{1, 10, 500}, {1, 1_000, 500}, {1, 100_000, 200},
 		{100, 10, 12_000}, {100, 1_000, 10_000}, {100, 100_000, 500},
-		{1000, 10, 20_000}, {1000, 1_000, 10_000}, {1000, 100_000, 1_000},
+		{1000, 10, 40_000}, {1000, 1_000, 20_000}, {1000, 100_000, 1_000},
 	} {
 		b.Run(fmt.Sprintf("window=%d/bytes=%d", c.window, c.size), func(b *testing.B) {
 			queue, ch := declare(b, vhost)
@@ -172,7 +172,7 @@ func BenchmarkConsume(b *testing.B) {
 		prefetch, n int
 		ack         string
 	}{
-		{1, 500, "each"}, {30, 8_000, "each"}, {1000, 30_000, "each"}, {1000, 40_000, "automatic"},
+		{1, 500, "each"}, {30, 8_000, "each"}, {1000, 60_000, "each"}, {1000, 80_000, "automatic"},
 	} {
 		b.Run(fmt.Sprintf("prefetch=%d/ack=%s", c.prefetch, c.ack), func(b *testing.B) {
 			queue, _ := declare(b, vhost)
