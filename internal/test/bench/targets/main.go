@@ -317,11 +317,11 @@ func (r *results) five() (string, error) {
 		format string
 		pairs  [][2]string
 	}{
-		{"publishing from one goroutine, a thousand messages on their way: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
+		{"publishing from one goroutine, a thousand on their way: %.2f times as fast as plain amqp091-go, with %.2f of its processor time;",
 			append(versus("amqpx", "plain", "msg/s", publish), versus("amqpx", "plain", "µs/msg", publish)...)},
-		{"consuming, with an acknowledgement each: %.2f times as fast, with %.2f of its processor time;",
+		{"consuming, with an acknowledgement each: %.2f and %.2f;",
 			append(versus("amqpx", "plain", "msg/s", consume), versus("amqpx", "plain", "µs/msg", consume)...)},
-		{"publishing from a thousand goroutines, as lesson 7: %.2f times as fast as plain, and %.0f times as fast as one by one;",
+		{"publishing from a thousand goroutines: %.2f times as fast as plain, %.0f times as fast as one by one;",
 			append(versus("amqpx", "plain", "msg/s", publishers), [2]string{publishers + "/by=amqpx msg/s", "Publish/window=1/bytes=10/by=amqpx msg/s"})},
 		{"lesson 2's tasks with prefetch 1: %.2f times the best possible time (no limit: %.2f);",
 			[][2]string{{"Dispatch/prefetch=1 x-best", ""}, {"Dispatch/prefetch=0 x-best", ""}}},
