@@ -50,8 +50,9 @@ test-faults: ## the fault tests at full size, with their figures
 bench: ## the benchmarks, on a RabbitMQ of their own, and their targets
 	@scripts/bench.sh
 
-lint: ## gofmt, go vet and staticcheck, for Windows and macOS too, and actionlint
+lint: ## gofmt, go mod tidy, go vet and staticcheck, for Windows and macOS too, and actionlint
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go mod tidy -diff
 	go vet -tags interop,chromium ./...
 	GOOS=windows GOARCH=amd64 go vet -tags interop,chromium ./...
 	GOOS=darwin GOARCH=arm64 go vet -tags interop,chromium ./...

@@ -77,6 +77,7 @@ func (s *stage) claim(holds bool, format string, args ...any) {
 // soon reports whether something is true, or becomes true within ten seconds.
 func (s *stage) soon(is func() bool) bool { return s.within(10*time.Second, is) }
 
+// within is soon with another limit.
 func (s *stage) within(limit time.Duration, is func() bool) bool {
 	timeout := time.After(limit)
 	for !is() {

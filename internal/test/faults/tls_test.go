@@ -130,8 +130,8 @@ func TestTLSWorksAndItsFailuresSayWhy(t *testing.T) {
 	refused("expired certificate", amqps+good, "certificate has expired", "The broker needs another certificate")
 }
 
-// The broker refuses the log-in of a consumer that comes back. That ends the consumer, and
-// nothing shows the password.
+// The broker refuses the log-in of a consumer that comes back. That ends the consumer, after some
+// tries, and nothing shows the password.
 func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	vhost := harness.NewVhost(t)
@@ -148,6 +148,7 @@ func TestPasswordIsChangedMeanwhile(t *testing.T) {
 	p.Await("connection lost: ")
 	harness.SharedBroker(t).Ctl("change_password", user, "another")
 	n.up()
+	p.Await("/" + vhost.Name + ": username or password not allowed; connecting again") // at the broker's address
 	p.Await("Check the user name and the password in AMQP_URL or -url")
 	p.Exits(1)
 	if strings.Contains(p.Output(), password) {
