@@ -13,7 +13,7 @@ import (
 	"rabbitmq-tutorial/internal/harness"
 )
 
-// channelOpenOk is how many bytes the broker's answer has with which the log-in ends.
+// channelOpenOk is the size of the answer that ends the log-in, in bytes.
 const channelOpenOk = 16
 
 // If a connection ends in the middle of the log-in, or of a frame soon after it, the

@@ -25,12 +25,12 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
 
 	"rabbitmq-tutorial/internal/amqpx"
 )
@@ -157,22 +157,21 @@ func sideBySide(n, goroutines int, publish func() error) error {
 	start := now()
 	var left atomic.Int64
 	left.Store(int64(n))
-	failures := make(chan error, goroutines)
-	var publishers sync.WaitGroup
+	var publishers errgroup.Group
 	for range goroutines {
-		publishers.Go(func() {
+		publishers.Go(func() error {
 			for left.Add(-1) >= 0 {
 				if err := publish(); err != nil {
-					failures <- err
-					return
+					left.Store(0) // the others finish what is on its way
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	publishers.Wait()
+	err := publishers.Wait()
 	start.print()
-	close(failures)
-	return <-failures
+	return err
 }
 
 var (
