@@ -135,10 +135,12 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 	if err != nil {
 		s.socket.Cut()
 		s.socket.Close() // waits for its goroutine
-		// amqp091-go takes any connection that ends or falls silent during the log-in for
-		// a refused password or virtual host.
-		if (errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)) &&
-			(time.Since(connected) < refusalTime || errors.Is(s.socket.Failure(), os.ErrDeadlineExceeded)) {
+		// amqp091-go takes any connection that ends or falls silent after the user name was
+		// sent for a refused password or virtual host.
+		refused, failure := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost), s.socket.Failure()
+		early, silent := time.Since(connected) < refusalTime, errors.Is(failure, os.ErrDeadlineExceeded)
+		var network *net.OpError
+		if refused && (early || silent) || !refused && errors.As(failure, &network) {
 			err = errors.New("the connection broke during the log-in")
 		}
 		return nil, err

@@ -2,6 +2,7 @@ package amqpx
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,37 @@ func TestMalformedBrokerIsNamedByItsNumber(t *testing.T) {
 	}
 	if all, err := parseAll(good + "," + good); len(all) != 2 || err != nil {
 		t.Errorf("two good brokers: %v, %v", all, err)
+	}
+}
+
+// A proxy resets what it accepts while its broker is down. If the local port, another one each time, were in
+// the error, Run would tell every try.
+func TestResetDuringTheLogInIsToldWithoutPorts(t *testing.T) {
+	t.Parallel()
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	go func() {
+		for {
+			c, err := proxy.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			c.Read(make([]byte, 8))       // the protocol header
+			c.(*net.TCPConn).SetLinger(0) // Close resets the connection
+			c.Close()
+		}
+	}()
+	address := "amqp://" + proxy.Addr().String() + "/"
+	all, err := parseAll(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = all.open(t.Context())
+	if want := "connect to " + address + ": the connection broke during the log-in"; err == nil || err.Error() != want {
+		t.Errorf("open: %v, want %s", err, want)
 	}
 }
 

@@ -120,6 +120,7 @@ func (s *Session) unconfirmed(ctx context.Context, to Route, broken error) error
 func (s *Session) publishDeferred(ctx context.Context, to Route, msg amqp.Publishing) (confirm *amqp.DeferredConfirmation, err error) {
 	err = s.write(ctx, func() (err error) {
 		if !s.confirming {
+			defer s.socket.CutAfter(ctx)() // Confirm waits for an answer
 			if err := s.Confirm(false); err != nil {
 				return err
 			}

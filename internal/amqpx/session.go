@@ -84,7 +84,8 @@ type Session struct {
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED or 406
 //     PRECONDITION_FAILED;
-//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if for ten seconds there was no other error.
+//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if for ten seconds there was no other error,
+//     and no session that lasted as long.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
@@ -92,7 +93,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		undone  error // what fn returned last
 		lost    error // why there is no session; nil before the first one
 		told    string
-		doubted time.Time      // since when all errors were doubtful ones
+		doubted time.Time      // since when there were only doubtful errors and short sessions
 		pause   = minPause / 2 // the last pause
 	)
 	all, err := parseAll(url)
@@ -121,14 +122,18 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			case time.Since(opened) > maxPause:
 				pause = minPause / 2
 			}
+			if time.Since(opened) > maxDoubt {
+				doubted, told = time.Time{}, "" // all went well meanwhile
+			}
 			err, lost = undone, cmp.Or(lost, undone)
 		}
-		if !doubtful(err) {
-			doubted = time.Time{}
-		} else if doubted = cmp.Or(doubted, time.Now()); time.Since(doubted) > maxDoubt {
-			return err
-		} else {
+		if doubtful(err) {
 			all.putOff() // another broker may do what this one does not
+			if doubted = cmp.Or(doubted, time.Now()); time.Since(doubted) > maxDoubt {
+				return err
+			}
+		} else {
+			doubted = time.Time{}
 		}
 
 		text := lost.Error()
@@ -183,7 +188,7 @@ func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	done := false // and stays so if fn panics
 	defer func() { s.close(done) }()
 	undone = fn(s)
-	done = undone == nil
+	done = undone == nil || errors.Is(undone, ErrNacked)
 	if undone != nil || s.cancelled != nil {
 		lost = cmp.Or(s.broken(), s.cancelled)
 	}
@@ -206,9 +211,10 @@ func (s *Session) broken() error {
 // on to a quorum queue, and a closing channel drops the others. It answers basic.cancel when
 // the queue has had them all.
 //
-// If the function is done, there is nothing in hand, and all goes back at once. If it failed,
-// the delivery that it failed at goes back with the closing channel: RabbitMQ 4 counts that
-// towards the delivery limit, and does not count what goes back with a nack.
+// If the function is done, there is nothing in hand, and all goes back at once with a nack, which
+// RabbitMQ 4.3 does not count towards the delivery limit. So does a delivery whose result the broker
+// has refused: it is not to blame. If the function failed otherwise, the delivery that it failed at
+// goes back with the closing channel, and that counts.
 func (s *Session) close(done bool) {
 	defer time.AfterFunc(socket.Patience, s.socket.Cut).Stop()
 	s.writing <- struct{}{} // the cut frees whoever is stuck in a write

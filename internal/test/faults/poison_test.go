@@ -69,8 +69,6 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 		"delivery-limit": 2, "dead-letter-exchange": "", "dead-letter-routing-key": "dead",
 	})
 	version := harness.SharedBroker(t).Version()
-	countsNack := strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "4.0.") ||
-		strings.HasPrefix(version, "4.1.") || strings.HasPrefix(version, "4.2.")
 
 	main := harness.Channel(t, v.URL)
 	harness.DeclareQueue(t, main, "dead")
@@ -81,7 +79,7 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 		give   func(amqp.Delivery, *amqp.Channel) error
 		counts bool
 	}{
-		{"nack", func(d amqp.Delivery, _ *amqp.Channel) error { return d.Nack(false, true) }, countsNack},
+		{"nack", func(d amqp.Delivery, _ *amqp.Channel) error { return d.Nack(false, true) }, countsNacks(version)},
 		{"reject", func(d amqp.Delivery, _ *amqp.Channel) error { return d.Reject(true) }, true},
 		{"channel lost", func(_ amqp.Delivery, ch *amqp.Channel) error { return ch.Close() }, true},
 	} {
@@ -115,4 +113,35 @@ func TestWhatCountsTowardsTheDeliveryLimit(t *testing.T) {
 			t.Errorf("%s counts: %v, want %v", way.name, dead, way.counts)
 		}
 	}
+}
+
+// countsNacks reports whether this version of RabbitMQ counts a nack towards the delivery limit.
+func countsNacks(version string) bool {
+	return strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "4.0.") ||
+		strings.HasPrefix(version, "4.1.") || strings.HasPrefix(version, "4.2.")
+}
+
+// The stage tries a number more often than the limit allows, but its result is refused each time: the number
+// is not to blame, and stays. A RabbitMQ that counts nacks gives it up all the same.
+func TestARefusedResultIsNotCountedAgainstItsNumber(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	v.SetPolicy("limit", "^pipeline_numbers$", map[string]any{
+		"delivery-limit": 2, "dead-letter-exchange": "", "dead-letter-routing-key": "dead",
+	})
+	v.SetPolicy("full", "^pipeline_results$", map[string]any{"max-length": 1, "overflow": "reject-publish"})
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "dead")
+	harness.DeclareQueue(t, ch, "pipeline_results")
+	harness.Publish(t, ch, "", "pipeline_results", "in the way", "and another")
+	stage := harness.StartConsumer(t, v.URL, "pipeline_stage")
+	harness.Run(t, v.URL, 0, "pipeline_submit", "30")
+	if countsNacks(harness.SharedBroker(t).Version()) {
+		v.AwaitQueue("dead", 1, 0)
+		stage.Stop()
+		return
+	}
+	harness.WantFailureAtLast(t, stage)
+	v.AwaitQueue("pipeline_numbers", 1, 0)
+	v.AwaitQueue("dead", 0, 0)
 }

@@ -244,3 +244,24 @@ func TestUnconfirmedMessageIsReportedAsUnknown(t *testing.T) {
 	}
 	broker.Resume()
 }
+
+// The network falls silent before the channel is in confirm mode.
+func TestTheFirstConfirmedPublishEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	n := newNetwork(t, v.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var took time.Duration
+	err := amqpx.Run(ctx, n.through(v.URL, ""), func(s *amqpx.Session) error {
+		n.swallow()
+		began := time.Now()
+		time.AfterFunc(100*time.Millisecond, cancel)
+		err := s.PublishConfirmed(ctx, amqpx.Route{RoutingKey: "q"}, persistent("first"))
+		took = time.Since(began)
+		return err
+	})
+	if !errors.Is(err, amqpx.ErrUnconfirmed) || took > 5*time.Second { // heartbeats notice it after 15
+		t.Errorf("PublishConfirmed: %v after %v", err, took)
+	}
+}
