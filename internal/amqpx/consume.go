@@ -44,8 +44,8 @@ func (s *Session) Consume(ctx context.Context, c Consumer) (iter.Seq[amqp.Delive
 	if err != nil {
 		return nil, err
 	}
-	s.ends = append(s.ends, func(done bool) {
-		if s.Cancel(tag, false) == nil && !done && !c.AutoAck {
+	s.ends = append(s.ends, func(handBack bool) {
+		if s.Cancel(tag, false) == nil && !handBack && !c.AutoAck {
 			for d := range deliveries {
 				d.Nack(false, true) // fails only if the channel is closed, which hands back all deliveries
 			}

@@ -136,11 +136,12 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 		s.socket.Cut()
 		s.socket.Close() // waits for its goroutine
 		// amqp091-go takes any connection that ends or falls silent after the user name was
-		// sent for a refused password or virtual host.
+		// sent for a refused password or virtual host. Other errors of the network have the local
+		// port in their text: another text each time, and Run would tell every try.
 		refused, failure := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost), s.socket.Failure()
 		early, silent := time.Since(connected) < refusalTime, errors.Is(failure, os.ErrDeadlineExceeded)
 		var network *net.OpError
-		if refused && (early || silent) || !refused && errors.As(failure, &network) {
+		if refused && (early || silent) || errors.As(failure, &network) && strings.Contains(err.Error(), network.Error()) {
 			err = errors.New("the connection broke during the log-in")
 		}
 		return nil, err

@@ -58,8 +58,8 @@ func (to Route) String() string {
 //     cannot carry: nothing was sent.
 //
 // Return the error to [Run], and after a lost session the message is published again in the
-// next one. The end of ctx costs the session only if this message is still being written a
-// second later.
+// next one. The end of ctx costs the session only if a second later this message is still being
+// written, or the session's first request for confirms has no answer.
 //
 // To publish the result of a delivery in hand, pass [context.WithoutCancel] of Run's ctx. Once
 // Run's ctx has ended, the wait is bounded to five seconds: a broker that blocks publishers may
@@ -99,6 +99,7 @@ func (s *Session) PublishConfirmed(ctx context.Context, to Route, msg amqp.Publi
 	}
 	unroutable := s.takeReturned(to, msg)
 	if confirm.Acked() {
+		s.confirmed.Store(true)
 		return unroutable
 	}
 	if broken := s.broken(); broken != nil { // a lost session resolves every confirm as negative

@@ -250,8 +250,8 @@ func TestAMissingExchangeEndsRun(t *testing.T) {
 	}
 }
 
-// Run tries again after ErrNacked: a queue without a leader refuses messages. Here, a full one does. When a
-// session has worked for long, Run has as much patience as at first.
+// Run tries again after ErrNacked: a queue without a leader refuses messages. Here, a full one does. After a
+// confirm, Run has as much patience as at first.
 func TestRefusedMessageIsPublishedAgain(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -54,12 +55,13 @@ type Session struct {
 	closed func() *amqp.Error // waits until the channel is closed and says why
 	watch  sync.WaitGroup     // goroutines that end with the connection
 
-	ends      []func(done bool) // each ends a consumer
-	cancelled error             // set when deliveries end without our doing
+	ends      []func(handBack bool) // each ends a consumer
+	cancelled error                 // set when deliveries end without our doing
 
 	ctx        context.Context // Run's, for methods that take none
 	writing    chan struct{}   // holds an element while somebody writes to the channel
 	confirming bool            // the channel is in confirm mode
+	confirmed  atomic.Bool     // the broker has confirmed a message
 
 	filing   sync.Mutex
 	returned []amqp.Return // not yet taken by the goroutines that published them
@@ -73,10 +75,10 @@ type Session struct {
 // that answers, beginning at a random one. Later it begins with the last good one, and ends
 // with those that failed.
 //
-// fn is done when it returns while its session lives. A function that consumes returns
-// nil when its deliveries end: Run knows whether ctx has ended or the session was lost.
-// When ctx ends, what waits for the broker has a second left, and a consumer may finish the
-// delivery in hand.
+// fn is done when it returns while its session lives, but not with an [ErrNacked]. A function
+// that consumes returns nil when its deliveries end: Run knows whether ctx has ended or the
+// session was lost. When ctx ends, what waits for the broker has a second left, and a consumer
+// may finish the delivery in hand.
 //
 // Run returns what fn returned, or
 //   - [ErrURL], or [ErrConnect] if there is no first connection;
@@ -84,8 +86,8 @@ type Session struct {
 //     returned none and ctx was cancelled;
 //   - an [*amqp.Error] that trying again cannot cure, such as 403 ACCESS_REFUSED or 406
 //     PRECONDITION_FAILED;
-//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if for ten seconds there was no other error,
-//     and no session that lasted as long.
+//   - 404 NOT_FOUND, an [ErrNacked] or a refused log-in, if for ten seconds there was no other error
+//     and no confirm.
 //
 // See https://www.rabbitmq.com/docs/connections.
 func Run(ctx context.Context, url string, fn func(*Session) error) error {
@@ -93,7 +95,7 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 		undone  error // what fn returned last
 		lost    error // why there is no session; nil before the first one
 		told    string
-		doubted time.Time      // since when there were only doubtful errors and short sessions
+		doubted time.Time      // since when there were only doubtful errors, and no confirm
 		pause   = minPause / 2 // the last pause
 	)
 	all, err := parseAll(url)
@@ -120,10 +122,10 @@ func Run(ctx context.Context, url string, fn func(*Session) error) error {
 			case incurable(lost): // the broker refused what fn does not wait for, such as an acknowledgement
 				return lost
 			case time.Since(opened) > maxPause:
-				pause = minPause / 2
+				pause, told = minPause/2, ""
 			}
-			if time.Since(opened) > maxDoubt {
-				doubted, told = time.Time{}, "" // all went well meanwhile
+			if s.confirmed.Load() {
+				doubted = time.Time{}
 			}
 			err, lost = undone, cmp.Or(lost, undone)
 		}
@@ -185,10 +187,11 @@ func doubtful(err error) bool {
 // run calls fn and closes the session. It returns what fn could not do, and why the
 // session was lost: nil if it was there to the end, or is no longer needed.
 func (s *Session) run(fn func(*Session) error) (undone, lost error) {
-	done := false // and stays so if fn panics
-	defer func() { s.close(done) }()
+	handBack := false // and stays so if fn panics
+	defer func() { s.close(handBack) }()
 	undone = fn(s)
-	done = undone == nil || errors.Is(undone, ErrNacked)
+	// If the broker refuses a result, its delivery is not to blame.
+	handBack = undone == nil || errors.Is(undone, ErrNacked)
 	if undone != nil || s.cancelled != nil {
 		lost = cmp.Or(s.broken(), s.cancelled)
 	}
@@ -211,18 +214,17 @@ func (s *Session) broken() error {
 // on to a quorum queue, and a closing channel drops the others. It answers basic.cancel when
 // the queue has had them all.
 //
-// If the function is done, there is nothing in hand, and all goes back at once with a nack, which
-// RabbitMQ 4.3 does not count towards the delivery limit. So does a delivery whose result the broker
-// has refused: it is not to blame. If the function failed otherwise, the delivery that it failed at
+// With handBack, all deliveries without an acknowledgement go back at once, with a nack, which RabbitMQ 4.3
+// does not count towards the delivery limit. Otherwise the delivery at which the function failed
 // goes back with the closing channel, and that counts.
-func (s *Session) close(done bool) {
+func (s *Session) close(handBack bool) {
 	defer time.AfterFunc(socket.Patience, s.socket.Cut).Stop()
 	s.writing <- struct{}{} // the cut frees whoever is stuck in a write
 	defer func() { <-s.writing }()
 	for _, end := range s.ends {
-		end(done)
+		end(handBack)
 	}
-	if done && len(s.ends) > 0 {
+	if handBack {
 		s.Nack(0, true, true) // 0: every delivery without an acknowledgement
 	}
 	s.conn.Close() // fails if the connection is lost, which closes it as well

@@ -126,14 +126,7 @@ func countsNacks(version string) bool {
 func TestARefusedResultIsNotCountedAgainstItsNumber(t *testing.T) {
 	t.Parallel()
 	v := harness.NewVhost(t)
-	v.SetPolicy("limit", "^pipeline_numbers$", map[string]any{
-		"delivery-limit": 2, "dead-letter-exchange": "", "dead-letter-routing-key": "dead",
-	})
-	v.SetPolicy("full", "^pipeline_results$", map[string]any{"max-length": 1, "overflow": "reject-publish"})
-	ch := harness.Channel(t, v.URL)
-	harness.DeclareQueue(t, ch, "dead")
-	harness.DeclareQueue(t, ch, "pipeline_results")
-	harness.Publish(t, ch, "", "pipeline_results", "in the way", "and another")
+	limitAndFill(t, v, "pipeline_numbers", "pipeline_results")
 	stage := harness.StartConsumer(t, v.URL, "pipeline_stage")
 	harness.Run(t, v.URL, 0, "pipeline_submit", "30")
 	if countsNacks(harness.SharedBroker(t).Version()) {
@@ -144,4 +137,35 @@ func TestARefusedResultIsNotCountedAgainstItsNumber(t *testing.T) {
 	harness.WantFailureAtLast(t, stage)
 	v.AwaitQueue("pipeline_numbers", 1, 0)
 	v.AwaitQueue("dead", 0, 0)
+}
+
+func TestARefusedTaskStaysParked(t *testing.T) {
+	t.Parallel()
+	v := harness.NewVhost(t)
+	ch := limitAndFill(t, v, "retry_parked", "retry_tasks")
+	harness.DeclareQueue(t, ch, "retry_parked")
+	harness.Publish(t, ch, "", "retry_parked", "given up")
+	if countsNacks(harness.SharedBroker(t).Version()) {
+		harness.Run(t, v.URL, 0, "retry_worker", "-unpark")
+		v.AwaitQueue("dead", 1, 0)
+		return
+	}
+	harness.Run(t, v.URL, 1, "retry_worker", "-unpark")
+	v.AwaitQueue("retry_parked", 1, 0)
+	v.AwaitQueue("dead", 0, 0)
+}
+
+// limitAndFill limits the queue to two redeliveries: the third return leads to the queue "dead". And
+// it fills the queue next.
+func limitAndFill(t *testing.T, v *harness.Vhost, queue, next string) *amqp.Channel {
+	t.Helper()
+	v.SetPolicy("limit", "^"+queue+"$", map[string]any{
+		"delivery-limit": 2, "dead-letter-exchange": "", "dead-letter-routing-key": "dead",
+	})
+	v.SetPolicy("full", "^"+next+"$", map[string]any{"max-length": 1, "overflow": "reject-publish"})
+	ch := harness.Channel(t, v.URL)
+	harness.DeclareQueue(t, ch, "dead")
+	harness.DeclareQueue(t, ch, next)
+	harness.Publish(t, ch, "", next, "in the way", "and another")
+	return ch
 }
