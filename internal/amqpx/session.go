@@ -198,9 +198,10 @@ func (s *Session) run(fn func(*Session) error) (undone, lost error) {
 	return undone, lost
 }
 
-// broken says why the connection or the channel is closed, nil if they are open.
+// broken says why the connection or the channel is closed, nil if they are open. When the broker
+// closes the connection, there is a moment in which its channel does not know yet.
 func (s *Session) broken() error {
-	if !s.IsClosed() && s.socket.Failure() == nil {
+	if !s.IsClosed() && !s.conn.IsClosed() && s.socket.Failure() == nil {
 		return nil
 	}
 	return s.closed()
