@@ -135,13 +135,16 @@ func (b *broker) open(ctx context.Context) (s *Session, err error) {
 	if err != nil {
 		s.socket.Cut()
 		s.socket.Close() // waits for its goroutine
+		failure := s.socket.Failure()
 		// amqp091-go takes any connection that ends or falls silent after the user name was
-		// sent for a refused password or virtual host. Other errors of the network have the local
-		// port in their text: another text each time, and Run would tell every try.
-		refused, failure := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost), s.socket.Failure()
+		// sent for a refused password or virtual host. A real refusal is neither early nor silent.
+		refused := errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrVhost)
 		early, silent := time.Since(connected) < refusalTime, errors.Is(failure, os.ErrDeadlineExceeded)
+		// Other errors of the network have the local port in their text: another text each
+		// time, and Run would tell every try.
 		var network *net.OpError
-		if refused && (early || silent) || errors.As(failure, &network) && strings.Contains(err.Error(), network.Error()) {
+		reset := errors.As(failure, &network) && strings.Contains(err.Error(), network.Error())
+		if refused && (early || silent) || reset {
 			err = errors.New("the connection broke during the log-in")
 		}
 		return nil, err
